@@ -1,0 +1,62 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Folders are modules and arrows point one way; ArchitectureTests holds the table.
+
+/// Every Swift target is compiled with the same strict settings.
+let strict: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+]
+
+// The CPU kernels are written with SIMD types. On x86-64 they are compiled for AVX2 and FMA
+// (x86-64-v3, every server processor since 2015); arm64 needs no flag.
+#if arch(x86_64)
+  let vectorISA: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]
+#else
+  let vectorISA: [SwiftSetting] = []
+#endif
+
+let package = Package(
+  name: "accelerate-swift",
+  products: [.executable(name: "accelerate-swift", targets: ["Launcher"])],
+  targets: [
+    // C shims. Each names the one library it speaks to.
+    .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
+    .target(name: "COneDNN", linkerSettings: [.linkedLibrary("dnnl")]),
+    .target(
+      name: "CMPI",
+      cSettings: [
+        // Only the types of <mpi.h> are used; the library itself is opened at run time.
+        .unsafeFlags(["-I/usr/lib/x86_64-linux-gnu/openmpi/include"])
+      ]),
+
+    .target(name: "Support", dependencies: ["CYAML"], swiftSettings: strict),
+    .target(name: "Compute", dependencies: ["Support"], swiftSettings: strict),
+    .target(
+      name: "ComputeCPU", dependencies: ["Compute", "COneDNN"], swiftSettings: strict + vectorISA),
+    .target(name: "Model", dependencies: ["Compute", "Support"], swiftSettings: strict),
+    .target(name: "Optim", dependencies: ["Compute"], swiftSettings: strict),
+    .target(name: "Data", dependencies: ["Support"], swiftSettings: strict),
+    // A target named "Distributed" would be replaced by the standard library's module of that
+    // name wherever a dependency is forgotten.
+    .target(
+      name: "DistributedTraining", dependencies: ["Compute", "Support", "CMPI"],
+      path: "Sources/Distributed", swiftSettings: strict),
+    .target(
+      name: "Trainer",
+      dependencies: [
+        "Data", "Model", "Optim", "DistributedTraining", "ComputeCPU", "Compute", "Support",
+      ],
+      swiftSettings: strict),
+    .executableTarget(
+      name: "Launcher", dependencies: ["Trainer", "DistributedTraining", "Support"],
+      swiftSettings: strict),
+
+    .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
+  ],
+  swiftLanguageModes: [.v6]
+)

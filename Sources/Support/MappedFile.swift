@@ -1,0 +1,59 @@
+internal import Glibc
+
+/// A regular file mapped read-only into memory, unmapped when the last reference goes.
+///
+/// The file must not shrink while it is mapped: touching pages beyond its end is a SIGBUS.
+@safe package final class MappedFile: Sendable {
+  package let path: String
+  package let byteCount: Int
+  private nonisolated(unsafe) let base: UnsafeRawPointer?
+
+  /// Maps the whole file.
+  ///
+  /// - Parameter path: a regular file; symbolic links are followed.
+  /// - Throws: ``UserError`` when it is missing, not a regular file, or cannot be mapped.
+  package init(path: String) throws(UserError) {
+    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      throw UserError(.badInput, at: path, "cannot open: \(systemErrorText())")
+    }
+    defer { close(descriptor) }
+    var info = stat()
+    guard unsafe fstat(descriptor, &info) == 0 else {
+      throw UserError(.system, at: path, "cannot read its size: \(systemErrorText())")
+    }
+    guard info.st_mode & S_IFMT == S_IFREG else {
+      throw UserError(.badInput, at: path, "not a regular file")
+    }
+    self.path = path
+    byteCount = Int(info.st_size)
+    if byteCount == 0 {
+      unsafe base = nil
+      return
+    }
+    let address = unsafe mmap(nil, byteCount, PROT_READ, MAP_PRIVATE, descriptor, 0)
+    guard unsafe address != MAP_FAILED, let address = unsafe address else {
+      throw UserError(.system, at: path, "cannot map \(byteCount) bytes: \(systemErrorText())")
+    }
+    unsafe base = UnsafeRawPointer(address)
+  }
+
+  deinit {
+    if let base = unsafe base { unsafe munmap(UnsafeMutableRawPointer(mutating: base), byteCount) }
+  }
+
+  /// Runs `body` with the bytes of `range`, which lies inside the file.
+  package func withBytes<Result, Failure: Error>(
+    _ range: Range<Int>, _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    precondition(range.lowerBound >= 0 && range.upperBound <= byteCount, "bytes outside \(path)")
+    let bytes = unsafe UnsafeRawBufferPointer(
+      start: base.map { unsafe $0 + range.lowerBound }, count: range.count)
+    return try unsafe body(bytes)
+  }
+}
+
+/// The text of `errno`, for messages.
+package func systemErrorText(_ code: Int32 = errno) -> String {
+  unsafe String(cString: strerror(code))
+}
