@@ -37,7 +37,7 @@ let package = Package(
     .target(name: "Support", dependencies: ["CYAML"], swiftSettings: strict),
     .target(name: "Compute", dependencies: ["Support"], swiftSettings: strict),
     .target(
-      name: "ComputeCPU", dependencies: ["Compute", "COneDNN"], swiftSettings: strict + vectorISA),
+      name: "ComputeCPU", dependencies: ["Compute", "COneDNN", "Support"], swiftSettings: strict + vectorISA),
     .target(name: "Model", dependencies: ["Compute", "Support"], swiftSettings: strict),
     .target(name: "Optim", dependencies: ["Compute"], swiftSettings: strict),
     .target(name: "Data", dependencies: ["Support"], swiftSettings: strict),
