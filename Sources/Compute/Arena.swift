@@ -36,6 +36,12 @@ package final class Arena {
   /// A point to return to.
   package var mark: Int { used }
 
+  /// Gives everything back and forgets the high-water mark.
+  package func reset() {
+    used = 0
+    highWaterMark = 0
+  }
+
   /// Gives back everything that was allocated since `mark`.
   package func release(to mark: Int) {
     precondition(mark <= used)

@@ -10,10 +10,12 @@ internal import Glibc
 @safe package final class Storage: @unchecked Sendable {
   package let address: UnsafeMutableRawPointer
   package let byteCount: Int
+  private let isMapped: Bool
 
   /// Reserves zeroed host memory, aligned to a page.
   package init(hostByteCount: Int) throws(ComputeError) {
     byteCount = max(hostByteCount, 1)
+    isMapped = true
     let address = unsafe mmap(
       nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     guard unsafe address != MAP_FAILED, let address = unsafe address else {
@@ -22,5 +24,12 @@ internal import Glibc
     unsafe self.address = address
   }
 
-  deinit { unsafe munmap(address, byteCount) }
+  /// A size without memory, for planning: its tensors have shapes and places but no content.
+  package init(unbackedByteCount: Int) {
+    byteCount = unbackedByteCount
+    isMapped = false
+    unsafe address = UnsafeMutableRawPointer(bitPattern: 1 << 12).unsafelyUnwrapped
+  }
+
+  deinit { if isMapped { unsafe munmap(address, byteCount) } }
 }
