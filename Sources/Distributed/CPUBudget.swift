@@ -36,7 +36,7 @@ package enum CPUBudget {
   }
 
   /// Elements of a list such as `0-3,8`; nil when it is not one.
-  static func listCount(_ list: Substring) -> Int? {
+  package static func listCount(_ list: Substring) -> Int? {
     var count = 0
     for range in list.split(separator: ",") {
       let ends = range.split(separator: "-").map { Int($0) }

@@ -163,6 +163,10 @@ struct LaunchSupervisor {
       return status
     }
     if var end = errors.messages.lazy.compactMap({ JobEnd(message: $0) }).first {
+      // When several ranks fail alike, name the one whose words were printed.
+      if let named = end.rank, end.signal == nil, errors.ranksOfFirstError.contains(named) {
+        end.rank = errors.firstFailedRank
+      }
       if end.host == nil, let rank = end.rank { end.host = command.hosts.host(ofRank: rank) }
       tell("error: " + end.text(rankCount: command.rankCount))
       return end.launchExitCode

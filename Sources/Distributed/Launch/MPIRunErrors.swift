@@ -8,6 +8,8 @@ package struct MPIRunErrors {
   package private(set) var messages: [String] = []
   /// The rank whose error was seen first.
   package private(set) var firstFailedRank: Int?
+  /// All ranks that reported that same error.
+  package private(set) var ranksOfFirstError: Set<Int> = []
   /// Whether something is held back until more arrives; see ``flush()``.
   package var isHolding: Bool { !pending.isEmpty || !line.isEmpty }
 
@@ -17,6 +19,7 @@ package struct MPIRunErrors {
   /// The start of a line that may turn out to be mpirun's.
   private var line: [UInt8] = []
   private var isAtLineStart = true
+  private var firstError = ""
   private var seenErrors: Set<String> = []
   /// The rank whose repeated error is being left out.
   private var silencedRank: Int?
@@ -41,6 +44,7 @@ package struct MPIRunErrors {
         output += pass(pending[..<rule.lowerBound])
       }
       isInMessage.toggle()
+      isAtLineStart = true
       pending.removeSubrange(..<rule.upperBound)
     }
     if isInMessage {
@@ -133,7 +137,8 @@ package struct MPIRunErrors {
     else { return true }
     let text = line[line.index(after: end)...]
     if text.hasPrefix(" error: ") {
-      if firstFailedRank == nil { firstFailedRank = rank }
+      if firstFailedRank == nil { (firstFailedRank, firstError) = (rank, String(text)) }
+      if text == firstError { ranksOfFirstError.insert(rank) }
       silencedRank = seenErrors.insert(String(text)).inserted ? nil : rank
     } else if !text.hasPrefix("   ") && silencedRank == rank {
       // Lines that continue an error are indented.
