@@ -65,6 +65,12 @@ let package = Package(
       name: "Launcher", dependencies: ["Trainer", "DistributedTraining", "Support"],
       swiftSettings: strict),
 
+    .testTarget(
+      name: "GoldenTests",
+      dependencies: [
+        "Trainer", "DistributedTraining", "Model", "Optim", "ComputeCPU", "Compute", "Support",
+      ],
+      swiftSettings: strict),
     .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
     .testTarget(
       name: "DistributedTests", dependencies: ["DistributedTraining", "Support"],
