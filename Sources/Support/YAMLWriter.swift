@@ -11,7 +11,8 @@ package enum YAMLWriter {
     case .string(let text): quoted(text)
     case .array(let elements): "[" + elements.map(inline).joined(separator: ", ") + "]"
     case .object(let object):
-      "{" + object.members.map { "\(quoted($0.name)): \(inline($0.value))" }
+      "{"
+        + object.members.map { "\(quoted($0.name)): \(inline($0.value))" }
         .joined(separator: ", ") + "}"
     case .double(let number) where number.isNaN: ".nan"
     case .double(let number) where number.isInfinite: number < 0 ? "-.inf" : ".inf"

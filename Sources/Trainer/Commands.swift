@@ -2,6 +2,8 @@ package import Support
 
 /// A command that computes: reads its arguments, then runs.
 package enum TrainCommand {
+  /// Reads the arguments that follow the command's name and runs it.
+  ///
   /// - Parameters:
   ///   - arguments: what follows `train`.
   ///   - environment: what the process was given.

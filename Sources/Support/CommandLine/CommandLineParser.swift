@@ -140,7 +140,8 @@ package struct CommandLineParser: Sendable {
     if document.root.isNull { return [:] }
     guard let object = document.root.objectValue else {
       throw UserError(
-        .badInput, at: path, "\(document.root.kindName), but lines of the form `name: value` are needed")
+        .badInput, at: path,
+        "\(document.root.kindName), but lines of the form `name: value` are needed")
     }
     var entries: [String: ParsedOptions.Entry] = [:]
     for (key, value) in object.members {

@@ -26,6 +26,8 @@ package struct Option: Sendable {
   /// One sentence.
   package var help: String
 
+  /// Declares a setting.
+  ///
   /// - Parameters:
   ///   - name: without dashes.
   ///   - kind: what a value may be.
