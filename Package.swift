@@ -67,6 +67,9 @@ let package = Package(
 
     .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
     .testTarget(
+      name: "TrainerTests", dependencies: ["Trainer", "Support"], exclude: ["Snapshots"],
+      swiftSettings: strict),
+    .testTarget(
       name: "DistributedTests", dependencies: ["DistributedTraining", "Support"],
       swiftSettings: strict),
     // Depends on Launcher so that the program is built: the tests run it.

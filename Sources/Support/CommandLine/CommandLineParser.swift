@@ -148,7 +148,8 @@ package struct CommandLineParser: Sendable {
       let line = document.lines[key] ?? 1
       let name = key.replacing("_", with: "-")
       guard let option = option(named: name), name != Self.configurationOption.name else {
-        let nearest = nearestWord(to: name, in: options.map(\.name))
+        let known = options.map(\.name).filter { $0 != Self.configurationOption.name }
+        let nearest = nearestWord(to: name, in: known)
         throw UserError(
           .badInput, at: "\(path):\(line)", "there is no setting \"\(key.prefix(80))\"",
           fix: nearest.map { "did you mean \($0)?" } ?? "`\(command) --help` lists the settings")

@@ -120,24 +120,31 @@ package struct ProgressBar {
     write("\r\(line)\(padding)")
   }
 
-  /// Count, bar and as many fields as there is room for; the first ones matter most.
+  /// Count, bar and as many fields as there is room for. The first three fields come before the
+  /// bar in importance, the others after it.
   private func fittedLine(_ status: Status, width: Int) -> String {
     let barWidth = 20
-    var shown: [String] = []
     let count = count(status)
     var used = count.count
-    for field in fields(status) where used + 2 + field.count <= width {
-      shown.append(field)
-      used += 2 + field.count
+    var bar: [String] = []
+    var shown: [String] = []
+    for (position, field) in (fields(status) + [""]).enumerated() {
+      if bar.isEmpty && (position == 3 || field.isEmpty) && used + barWidth + 4 <= width {
+        bar = [self.bar(status, width: barWidth)]
+        used += barWidth + 4
+      }
+      if !field.isEmpty && used + 2 + field.count <= width {
+        shown.append(field)
+        used += 2 + field.count
+      }
     }
-    var parts = [count]
-    if used + barWidth + 4 <= width {
-      let filled = total > 0 ? min(barWidth, status.step * barWidth / total) : barWidth
-      parts.append(
-        "[" + String(repeating: "=", count: filled)
-          + String(repeating: " ", count: barWidth - filled) + "]")
-    }
-    return String((parts + shown).joined(separator: "  ").prefix(width))
+    return String(([count] + bar + shown).joined(separator: "  ").prefix(width))
+  }
+
+  private func bar(_ status: Status, width: Int) -> String {
+    let filled = total > 0 ? min(width, status.step * width / total) : width
+    return "[" + String(repeating: "=", count: filled)
+      + String(repeating: " ", count: width - filled) + "]"
   }
 
   private func count(_ status: Status) -> String {
