@@ -15,12 +15,13 @@ enum Command: String, CaseIterable {
     }
   }
 
+  /// Takes the arguments that follow the command's name, to the exit code.
   private func run(_ arguments: [String], environment: ProgramEnvironment) throws -> Int32 {
     switch self {
     case .train: try TrainCommand.run(arguments, environment: environment)
     case .evaluate: try EvaluateCommand.run(arguments, environment: environment)
     case .generate: try GenerateCommand.run(arguments, environment: environment)
-    case .launch: throw UserError(.usage, at: "launch", "not available")
+    case .launch: LaunchCommand.run(arguments: arguments)
     }
   }
 

@@ -1,27 +1,28 @@
+import DistributedTraining
 import Glibc
 import Support
 
 extension ProgramEnvironment {
-  /// What this process was given. The only reader of environment variables beside the rendezvous.
-  init(process: Void = ()) throws(UserError) {
-    let columns = try Self.count("ACCELERATE_TERMINAL_COLUMNS")
+  /// Reads what this process was given.
+  ///
+  /// - Parameter variables: the environment.
+  /// - Throws: ``UserError`` for a variable of this program with a value that makes no sense.
+  init(_ variables: [String: String]) throws(UserError) {
+    _ = try Self.count(CPUBudget.threadsVariable, variables)
+    let columns = try Self.count(LaunchTerminal.columnsVariable, variables)
+    let localWorldSize = variables["OMPI_COMM_WORLD_LOCAL_SIZE"].flatMap { Int($0) } ?? 1
     self.init(
-      requestedThreads: try Self.count("ACCELERATE_THREADS"),
-      coreCount: ProcessStatus.availableCoreCount,
-      localRankCount: try Self.count("OMPI_COMM_WORLD_LOCAL_SIZE") ?? 1,
+      threads: CPUBudget.threadsPerRank(localWorldSize: localWorldSize, environment: variables),
       isTerminal: columns != nil || isatty(STDERR_FILENO) == 1,
-      terminalColumns: columns ?? Self.windowColumns ?? 80,
-      cacheDirectory: Self.cacheDirectory)
+      terminalColumns: columns ?? LaunchTerminal.columns() ?? 80,
+      cacheDirectory: Self.cacheDirectory(variables))
   }
 
-  private static func variable(_ name: String) -> String? {
-    guard let value = unsafe getenv(name) else { return nil }
-    let text = unsafe String(cString: value)
-    return text.isEmpty ? nil : text
-  }
-
-  private static func count(_ name: String) throws(UserError) -> Int? {
-    guard let text = variable(name) else { return nil }
+  /// A small positive number; nil when the variable is not set or empty.
+  private static func count(_ name: String, _ variables: [String: String]) throws(UserError)
+    -> Int?
+  {
+    guard let text = variables[name], !text.isEmpty else { return nil }
     guard let number = Int(text), (1...1024).contains(number) else {
       throw UserError(
         .usage, at: "environment variable \(name)",
@@ -31,18 +32,11 @@ extension ProgramEnvironment {
     return number
   }
 
-  private static var windowColumns: Int? {
-    var size = winsize()
-    guard unsafe ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else {
-      return nil
-    }
-    return Int(size.ws_col)
-  }
-
-  private static var cacheDirectory: String {
+  private static func cacheDirectory(_ variables: [String: String]) -> String {
     let name = "accelerate-swift"
-    if let cache = variable("XDG_CACHE_HOME") { return "\(cache)/\(name)" }
-    if let home = variable("HOME") { return "\(home)/.cache/\(name)" }
+    // The specification of XDG_CACHE_HOME: a relative path is ignored.
+    if let cache = variables["XDG_CACHE_HOME"], cache.hasPrefix("/") { return "\(cache)/\(name)" }
+    if let home = variables["HOME"], !home.isEmpty { return "\(home)/.cache/\(name)" }
     return "/tmp/\(name)-\(getuid())"
   }
 }

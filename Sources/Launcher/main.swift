@@ -1,3 +1,4 @@
+import DistributedTraining
 import Glibc
 import Support
 
@@ -5,7 +6,7 @@ let arguments = Array(CommandLine.arguments.dropFirst())
 if let code = HiddenCommands.run(arguments: arguments) { exit(code) }
 
 do {
-  let environment = try ProgramEnvironment(process: ())
+  let environment = try ProgramEnvironment(KernelFile.environment())
   exit(try Command.run(arguments, environment: environment))
 } catch {
   Console.report(error)

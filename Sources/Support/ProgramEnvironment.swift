@@ -1,11 +1,7 @@
 /// What the process was given from outside, read once at the start by the launcher.
 package struct ProgramEnvironment: Sendable {
-  /// From ACCELERATE_THREADS; nil when it is not set.
-  package var requestedThreads: Int?
-  /// Cores this process may run on.
-  package var coreCount: Int
-  /// Ranks on this host, which share its cores.
-  package var localRankCount: Int
+  /// From ACCELERATE_THREADS, else this rank's share of the cores; at least 1.
+  package var threads: Int
   /// Whether progress is drawn as a bar.
   package var isTerminal: Bool
   package var terminalColumns: Int
@@ -13,23 +9,14 @@ package struct ProgramEnvironment: Sendable {
   package var cacheDirectory: String
 
   package init(
-    requestedThreads: Int? = nil, coreCount: Int = 1, localRankCount: Int = 1,
-    isTerminal: Bool = false, terminalColumns: Int = 80, cacheDirectory: String
+    threads: Int = 1, isTerminal: Bool = false, terminalColumns: Int = 80, cacheDirectory: String
   ) {
-    self.requestedThreads = requestedThreads
-    self.coreCount = coreCount
-    self.localRankCount = localRankCount
+    self.threads = threads
     self.isTerminal = isTerminal
     self.terminalColumns = terminalColumns
     self.cacheDirectory = cacheDirectory
   }
 
-  /// Threads of this process.
-  ///
-  /// - Parameter flag: the value of `--threads`; 0 leaves it to the environment.
-  /// - Returns: at least 1: the flag, ACCELERATE_THREADS, or this rank's share of the cores.
-  package func threadCount(flag: Int) -> Int {
-    if flag > 0 { return flag }
-    return requestedThreads ?? max(1, coreCount / max(1, localRankCount))
-  }
+  /// Threads of this process: the value of `--threads`, or for 0 what the environment says.
+  package func threadCount(flag: Int) -> Int { flag > 0 ? flag : threads }
 }

@@ -161,3 +161,9 @@ import Trainer
     }
   }
 }
+
+@Suite struct PeakMemoryTests {
+  @Test func theKernelTellsIt() {
+    #expect(PeakMemory.byteCount() > 1 << 20)
+  }
+}
