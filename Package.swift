@@ -73,6 +73,9 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
     .testTarget(
+      name: "TrainerTests", dependencies: ["Trainer", "Support"], exclude: ["Snapshots"],
+      swiftSettings: strict),
+    .testTarget(
       name: "DistributedTests", dependencies: ["DistributedTraining", "Support"],
       swiftSettings: strict),
     // Depends on Launcher so that the program is built: the tests run it.
