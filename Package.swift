@@ -57,6 +57,7 @@ let package = Package(
       swiftSettings: strict),
 
     .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
+    .testTarget(name: "DataTests", dependencies: ["Data", "Support"], swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )
