@@ -82,6 +82,7 @@ let package = Package(
     .testTarget(
       name: "LauncherTests", dependencies: ["Launcher", "DistributedTraining", "Support"],
       swiftSettings: strict),
+    .testTarget(name: "DataTests", dependencies: ["Data", "Support"], swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )
