@@ -36,8 +36,12 @@ struct LaunchSupervisor {
     defer { close(pipe.reading) }
     let nothing = unsafe open("/dev/null", O_RDONLY | O_CLOEXEC)
     defer { close(nothing) }
+    // Through this program, so that mpirun ends even when this process is killed.
     var child = ChildProcess(
-      program: command.mpirun, arguments: command.arguments, environment: environment)
+      program: command.program,
+      arguments: [command.program, HiddenCommands.endsWithParent, "\(getpid())"]
+        + command.arguments,
+      environment: environment)
     child.leadsGroup = true
     // A process in the background must not read from the terminal.
     child.descriptors = [(pipe.writing, 2)]
@@ -174,6 +178,13 @@ struct LaunchSupervisor {
     if let rank = errors.firstFailedRank {
       tell("error: " + JobEnd(rank: rank, status: status).text(rankCount: command.rankCount))
       return status
+    }
+    let failures = errors.messages.lazy.compactMap {
+      LaunchFailure.error(message: $0, hosts: command.hosts)
+    }
+    if let failure = failures.first {
+      tell("error: \(failure)")
+      return failure.exitCode
     }
     // mpirun did not get as far as running ranks, or lost a host: its own words are the best.
     let text = errors.messages.filter { !$0.contains("Primary job") }

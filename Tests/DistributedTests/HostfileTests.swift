@@ -12,8 +12,9 @@ import Testing
         Hostfile.Host(name: "node-c", slots: 1),
       ])
     #expect(file.slotCount == 13)
-    #expect([0, 7, 8, 11, 12, 13].map { file.host(ofRank: $0) ?? "none" }
-      == ["node-a", "node-a", "10.0.0.7", "10.0.0.7", "node-c", "none"])
+    #expect(
+      [0, 7, 8, 11, 12, 13].map { file.host(ofRank: $0) ?? "none" }
+        == ["node-a", "node-a", "10.0.0.7", "10.0.0.7", "node-c", "none"])
   }
 
   @Test(arguments: [
@@ -81,7 +82,9 @@ import Testing
     #expect(error?.exitCode == ExitCode.usage)
   }
 
-  @Test(arguments: ["$(id)", "a;b", "a,b", "a:4", "`id`", "user@host", "a/b", "\u{e9}", ".a", "a_b"])
+  @Test(arguments: [
+    "$(id)", "a;b", "a,b", "a:4", "`id`", "user@host", "a/b", "\u{e9}", ".a", "a_b",
+  ])
   func refusesNamesThatAreNone(_ name: String) {
     #expect(throws: UserError.self) { try Hostfile(text: "\(name) slots=1", path: "hosts") }
   }

@@ -92,6 +92,18 @@ import Testing
     #expect(run.errors.contains("stopped by signal \(signal)"))
   }
 
+  @Test func nothingOutlivesAKilledLaunch() throws {
+    let mark = "sleep=44.\(UInt32.random(in: 1_000_000...9_999_999))"
+    let run = try ProgramRun(["launch", "--nproc", "3", "_rank-test", mark]) { process in
+      for _ in 0..<200 where ((try? ProgramRun.count(marked: mark)) ?? 0) < 5 { usleep(50_000) }
+      usleep(300_000)
+      kill(process, SIGKILL)
+    }
+    #expect(run.exitCode == 137)
+    for _ in 0..<200 where try ProgramRun.count(marked: mark) > 0 { usleep(50_000) }
+    #expect(try ProgramRun.count(marked: mark) == 0)
+  }
+
   @Test func oneRankNeedsNoMPI() throws {
     let hidden: [String: String?] = ["ACCELERATE_MPI_LIB": "/nonexistent", "PATH": "/nonexistent"]
     let run = try launch(1, "collectives=100", environment: hidden)

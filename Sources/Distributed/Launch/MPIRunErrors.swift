@@ -127,7 +127,8 @@ package struct MPIRunErrors {
   /// Whether a whole line that begins with `[` is passed on.
   private mutating func isPassed(_ line: String) -> Bool {
     for noise in [
-      "ORTE_ERROR_LOG", "sent help message", "Set MCA parameter \"orte_base_help_aggregate\"",
+      "ORTE_ERROR_LOG", "plm:rsh: Warning: setpgid", "sent help message",
+      "Set MCA parameter \"orte_base_help_aggregate\"",
       "Set MCA parameter \"prte_base_help_aggregate\"",
     ] where line.contains(noise) {
       return false
