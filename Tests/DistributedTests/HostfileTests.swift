@@ -89,6 +89,13 @@ import Testing
     #expect(throws: UserError.self) { try Hostfile(text: "\(name) slots=1", path: "hosts") }
   }
 
+  @Test(arguments: [("one-node", 8), ("two-nodes", 16), ("heterogeneous", 14)])
+  func examplesAreRight(_ name: String, _ slotCount: Int) throws {
+    let tests = FileSystem.parent(of: FileSystem.parent(of: #filePath))
+    let file = try Hostfile(path: FileSystem.parent(of: tests) + "/hostfiles/\(name)")
+    #expect(file.slotCount == slotCount)
+  }
+
   @Test func lengthOfNamesIsBounded() {
     #expect(Hostfile.isValidName(String(repeating: "a", count: 253)))
     #expect(!Hostfile.isValidName(String(repeating: "a", count: 254)))

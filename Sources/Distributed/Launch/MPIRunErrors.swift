@@ -15,7 +15,8 @@ package struct MPIRunErrors {
 
   /// Bytes not yet looked at, or a message without its end.
   private var pending: [UInt8] = []
-  private var isInMessage = false
+  /// Whether a message has begun and its end has not arrived.
+  package private(set) var isInMessage = false
   /// The start of a line that may turn out to be mpirun's.
   private var line: [UInt8] = []
   private var isAtLineStart = true
