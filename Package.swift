@@ -46,7 +46,8 @@ let package = Package(
     .target(name: "Support", dependencies: ["CYAML"], swiftSettings: strict),
     .target(name: "Compute", dependencies: ["Support"], swiftSettings: strict),
     .target(
-      name: "ComputeCPU", dependencies: ["Compute", "COneDNN", "Support"], swiftSettings: strict + vectorISA),
+      name: "ComputeCPU", dependencies: ["Compute", "COneDNN", "Support"],
+      swiftSettings: strict + vectorISA),
     .target(name: "Model", dependencies: ["Compute", "Support"], swiftSettings: strict),
     .target(name: "Optim", dependencies: ["Compute"], swiftSettings: strict),
     .target(name: "Data", dependencies: ["Support"], swiftSettings: strict),
@@ -65,6 +66,9 @@ let package = Package(
       name: "Launcher", dependencies: ["Trainer", "DistributedTraining", "Support"],
       swiftSettings: strict),
 
+    .testTarget(
+      name: "ArchitectureTests", dependencies: ["Trainer", "DistributedTraining", "Support"],
+      swiftSettings: strict),
     .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
     .testTarget(
       name: "TrainerTests", dependencies: ["Trainer", "Support"], exclude: ["Snapshots"],

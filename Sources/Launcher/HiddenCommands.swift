@@ -4,6 +4,9 @@ import Support
 
 /// Subcommands that the program itself and its tests start; they are in no help text.
 enum HiddenCommands {
+  /// Whether a word is, or looks like, a hidden subcommand: all start with `_`.
+  static func contains(_ name: String) -> Bool { name.hasPrefix("_") }
+
   /// Runs a hidden subcommand.
   ///
   /// - Parameter arguments: what follows the name of the program.
