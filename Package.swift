@@ -46,7 +46,8 @@ let package = Package(
     .target(name: "Support", dependencies: ["CYAML"], swiftSettings: strict),
     .target(name: "Compute", dependencies: ["Support"], swiftSettings: strict),
     .target(
-      name: "ComputeCPU", dependencies: ["Compute", "COneDNN", "Support"], swiftSettings: strict + vectorISA),
+      name: "ComputeCPU", dependencies: ["Compute", "COneDNN", "Support"],
+      swiftSettings: strict + vectorISA),
     .target(name: "Model", dependencies: ["Compute", "Support"], swiftSettings: strict),
     .target(name: "Optim", dependencies: ["Compute"], swiftSettings: strict),
     .target(name: "Data", dependencies: ["Support"], swiftSettings: strict),
@@ -70,6 +71,9 @@ let package = Package(
       dependencies: [
         "Trainer", "DistributedTraining", "Model", "Optim", "ComputeCPU", "Compute", "Support",
       ],
+      swiftSettings: strict),
+    .testTarget(
+      name: "ArchitectureTests", dependencies: ["Trainer", "DistributedTraining", "Support"],
       swiftSettings: strict),
     .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
     .testTarget(

@@ -25,6 +25,34 @@ enum Command: String, CaseIterable {
     }
   }
 
+  /// Reads and checks a command before `launch` starts it on many ranks, so that a mistake is told
+  /// once.
+  ///
+  /// - Parameter arguments: a command and its arguments.
+  /// - Returns: whether there is something to run; not so when the help has been printed.
+  /// - Throws: what the command would throw on every rank.
+  static func check(_ arguments: [String]) throws(UserError) -> Bool {
+    guard let name = arguments.first, !HiddenCommands.contains(name) else { return true }
+    let rest = Array(arguments.dropFirst())
+    switch try named(name) {
+    case .train: return try TrainCommand.configuration(rest) != nil
+    case .evaluate: return try EvaluateCommand.configuration(rest) != nil
+    case .generate: return try GenerateCommand.configuration(rest) != nil
+    case .launch:
+      throw UserError(
+        .usage, at: "launch", "cannot start another launch", fix: "write launch once")
+    }
+  }
+
+  private static func named(_ name: String) throws(UserError) -> Command {
+    if let command = Command(rawValue: name) { return command }
+    let nearest = nearestWord(to: name, in: allCases.map(\.rawValue))
+    throw UserError(
+      .usage, "there is no command \"\(name.prefix(80))\"",
+      fix: nearest.map { "did you mean `accelerate-swift \($0)`?" }
+        ?? "`accelerate-swift --help` lists the commands")
+  }
+
   /// Runs what the arguments ask for.
   ///
   /// - Parameters:
@@ -45,14 +73,7 @@ enum Command: String, CaseIterable {
       Console.writeOutput("accelerate-swift \(programVersion)\n")
       return ExitCode.success
     default:
-      guard let command = Command(rawValue: name) else {
-        let nearest = nearestWord(to: name, in: allCases.map(\.rawValue))
-        throw UserError(
-          .usage, "there is no command \"\(name.prefix(80))\"",
-          fix: nearest.map { "did you mean `accelerate-swift \($0)`?" }
-            ?? "`accelerate-swift --help` lists the commands")
-      }
-      return try command.run(Array(arguments.dropFirst()), environment: environment)
+      return try named(name).run(Array(arguments.dropFirst()), environment: environment)
     }
   }
 

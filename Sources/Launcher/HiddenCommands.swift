@@ -10,6 +10,9 @@ enum HiddenCommands {
   /// file first.
   static let endsWithParent = "_ends-with-parent"
 
+  /// Whether a word is, or looks like, a hidden subcommand: all start with `_`.
+  static func contains(_ name: String) -> Bool { name.hasPrefix("_") }
+
   /// Runs a hidden subcommand.
   ///
   /// - Parameter arguments: what follows the name of the program.

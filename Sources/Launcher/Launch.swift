@@ -27,6 +27,7 @@ enum LaunchCommand {
         .usage, at: "launch", "was itself started as one of \(size) ranks",
         fix: "start launch once, without mpirun")
     }
+    guard try Command.check(options.command) else { return ExitCode.success }
     let (hosts, rankCount) = try options.placement()
     let isRemote = !hosts.hosts.allSatisfy { isThisMachine($0.name) }
     var scrubber = EnvironmentScrubber(variables)

@@ -13,12 +13,6 @@ package enum Console {
     writeError("error: \(error)\n")
   }
 
-  /// Prints the help of a command on standard output and returns its exit code.
-  package static func printHelp(of parser: CommandLineParser) -> Int32 {
-    writeOutput(parser.helpText())
-    return ExitCode.success
-  }
-
   /// A reader that went away is no failure of the program, so errors end the writing only.
   private static func write(_ text: String, to descriptor: Int32) {
     var bytes = Array(text.utf8)[...]

@@ -79,6 +79,20 @@ package struct CommandLineParser: Sendable {
     return .options(try resolve(given, rest: rest))
   }
 
+  /// Reads the arguments, or prints the help when they ask for it.
+  ///
+  /// - Parameter arguments: without the program's and the command's name.
+  /// - Returns: the settings; nil when the help has been printed.
+  /// - Throws: ``UserError``; see ``parse(_:)``.
+  package func optionsOrHelp(_ arguments: [String]) throws(UserError) -> ParsedOptions? {
+    switch try parse(arguments) {
+    case .options(let options): return options
+    case .help:
+      Console.writeOutput(helpText())
+      return nil
+    }
+  }
+
   private static func split(_ argument: String) -> (name: String, value: String?) {
     let body = argument.drop { $0 == "-" }
     guard let equals = body.firstIndex(of: "=") else { return (String(body), nil) }
