@@ -20,6 +20,20 @@ let strict: [SwiftSetting] = [
   let vectorISA: [SwiftSetting] = []
 #endif
 
+// Where distributions keep Open MPI's <mpi.h>; folders that do not exist are ignored. Only its types
+// are used: the library itself is opened at run time, so nothing is linked.
+let mpiIncludeFolders = [
+  "/usr/lib/x86_64-linux-gnu/openmpi/include",  // Debian, Ubuntu
+  "/usr/lib/aarch64-linux-gnu/openmpi/include",
+  "/usr/include/openmpi-x86_64",  // Fedora, RHEL
+  "/usr/include/openmpi-aarch64",
+  "/usr/lib64/openmpi/include",
+  "/usr/lib64/mpi/gcc/openmpi4/include",  // openSUSE
+  "/usr/lib/openmpi/include",
+  "/usr/local/include",
+  "/opt/openmpi/include",
+]
+
 let package = Package(
   name: "accelerate-swift",
   products: [.executable(name: "accelerate-swift", targets: ["Launcher"])],
@@ -27,17 +41,12 @@ let package = Package(
     // C shims. Each names the one library it speaks to.
     .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
     .target(name: "COneDNN", linkerSettings: [.linkedLibrary("dnnl")]),
-    .target(
-      name: "CMPI",
-      cSettings: [
-        // Only the types of <mpi.h> are used; the library itself is opened at run time.
-        .unsafeFlags(["-I/usr/lib/x86_64-linux-gnu/openmpi/include"])
-      ]),
+    .target(name: "CMPI", cSettings: [.unsafeFlags(mpiIncludeFolders.map { "-I\($0)" })]),
 
     .target(name: "Support", dependencies: ["CYAML"], swiftSettings: strict),
     .target(name: "Compute", dependencies: ["Support"], swiftSettings: strict),
     .target(
-      name: "ComputeCPU", dependencies: ["Compute", "COneDNN"], swiftSettings: strict + vectorISA),
+      name: "ComputeCPU", dependencies: ["Compute", "COneDNN", "Support"], swiftSettings: strict + vectorISA),
     .target(name: "Model", dependencies: ["Compute", "Support"], swiftSettings: strict),
     .target(name: "Optim", dependencies: ["Compute"], swiftSettings: strict),
     .target(name: "Data", dependencies: ["Support"], swiftSettings: strict),
@@ -56,7 +65,23 @@ let package = Package(
       name: "Launcher", dependencies: ["Trainer", "DistributedTraining", "Support"],
       swiftSettings: strict),
 
+    .testTarget(
+      name: "GoldenTests",
+      dependencies: [
+        "Trainer", "DistributedTraining", "Model", "Optim", "ComputeCPU", "Compute", "Support",
+      ],
+      swiftSettings: strict),
     .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
+    .testTarget(
+      name: "TrainerTests", dependencies: ["Trainer", "Support"], exclude: ["Snapshots"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "DistributedTests", dependencies: ["DistributedTraining", "Support"],
+      swiftSettings: strict),
+    // Depends on Launcher so that the program is built: the tests run it.
+    .testTarget(
+      name: "LauncherTests", dependencies: ["Launcher", "DistributedTraining", "Support"],
+      swiftSettings: strict),
     .testTarget(name: "DataTests", dependencies: ["Data", "Support"], swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]

@@ -34,7 +34,8 @@ package enum FileSystem {
   }
 
   /// The whole file as JSON.
-  package static func readJSON(_ path: String, limit: Int = 1 << 28) throws(UserError) -> JSONValue {
+  package static func readJSON(_ path: String, limit: Int = 1 << 28) throws(UserError) -> JSONValue
+  {
     let bytes = try readBytes(path, limit: limit)
     do {
       return try JSONParser.parse(bytes)
@@ -99,7 +100,9 @@ package enum FileSystem {
     }
     var offset = 0
     while offset < bytes.count {
-      let count = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress! + offset, bytes.count - offset) }
+      let count = unsafe bytes[offset...].withUnsafeBytes {
+        unsafe Glibc.write(descriptor, $0.baseAddress, $0.count)
+      }
       if count < 0 && errno == EINTR { continue }
       guard count > 0 else {
         let text = systemErrorText()

@@ -1,0 +1,40 @@
+# `make help` lists what there is. Swift is looked for on PATH and in /opt/swift.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+export PATH := $(PATH):/opt/swift/usr/bin:$(HOME)/.local/share/swiftly/bin
+
+PROGRAM := .build/release/accelerate-swift
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test check lint format clean
+
+help: ## Lists the targets.
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: ## Installs what is missing to build; nothing when all is there.
+	@scripts/setup.sh
+
+build: setup ## Builds the program.
+	swift build -c release --product accelerate-swift
+
+demo: build ## Trains the embedded demo on four processes.
+	$(PROGRAM) launch --nproc 4 train
+
+test: setup ## Builds everything and passes all tests.
+	swift build -c release --build-tests
+	swift test -c release --skip-build
+	@echo "OK: all tests passed"
+
+check: setup lint ## Lint and the fast tests, in under three minutes.
+	swift build -c release --build-tests
+	swift test -c release --skip-build --filter 'SupportTests|TrainerTests|DistributedTests|ArchitectureTests'
+	@echo "OK: lint and fast tests passed"
+
+lint: ## Checks the format of the sources.
+	swift format lint --strict --parallel --recursive Sources Tests Package.swift
+
+format: ## Rewrites the sources in the project's format.
+	swift format format --in-place --parallel --recursive Sources Tests Package.swift
+
+clean: ## Deletes what was built.
+	rm -rf .build

@@ -1,0 +1,35 @@
+internal import Glibc
+
+/// Owns a span of memory that tensors lie in; released when the last tensor goes.
+///
+/// Host storage is anonymous memory: pages are zero and take no room until they are touched.
+///
+/// `@unchecked Sendable` is sound because the address and size never change, and who may write
+/// which bytes is decided by the caller: threads of a backend get disjoint tiles, and a rank's
+/// communication thread owns a slab until it hands it over.
+@safe package final class Storage: @unchecked Sendable {
+  package let address: UnsafeMutableRawPointer
+  package let byteCount: Int
+  private let isMapped: Bool
+
+  /// Reserves zeroed host memory, aligned to a page.
+  package init(hostByteCount: Int) throws(ComputeError) {
+    byteCount = max(hostByteCount, 1)
+    isMapped = true
+    let address = unsafe mmap(
+      nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    guard unsafe address != MAP_FAILED, let address = unsafe address else {
+      throw ComputeError("cannot reserve \(hostByteCount) bytes of memory")
+    }
+    unsafe self.address = address
+  }
+
+  /// A size without memory, for planning: its tensors have shapes and places but no content.
+  package init(unbackedByteCount: Int) {
+    byteCount = unbackedByteCount
+    isMapped = false
+    unsafe address = UnsafeMutableRawPointer(bitPattern: 1 << 12).unsafelyUnwrapped
+  }
+
+  deinit { if isMapped { unsafe munmap(address, byteCount) } }
+}

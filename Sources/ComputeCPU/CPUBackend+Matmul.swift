@@ -1,0 +1,296 @@
+package import Compute
+internal import COneDNN
+
+// Every product is cut into a grid of tiles that depends on its shape alone, and each tile is one
+// single-threaded call of the library, so that its bits depend on nothing else.
+
+/// Rows and columns of the tiles.
+private enum Tile {
+  /// Columns of an output strip; a strip's weights are decoded once.
+  static let columns = 256
+  /// Rows of one bfloat16 call; the remainder is padded to a multiple of `rowStep`, so that few
+  /// shapes need to be compiled.
+  static let rows = 512
+  static let rowStep = 32
+  /// Rows of a tile of a product with a LoRA matrix.
+  static let adapterRows = 128
+  /// Tokens of one partial sum of a parameter gradient.
+  static let tokens = 256
+}
+
+/// Calls the library's float32 product on this thread: `c = alpha op(a) op(b) + beta c`.
+func sgemm(
+  transposeA: Bool = false, transposeB: Bool = false, m: Int, n: Int, k: Int, alpha: Float = 1,
+  _ a: UnsafePointer<Float>, _ lda: Int, _ b: UnsafePointer<Float>, _ ldb: Int, accumulate: Bool,
+  _ c: UnsafeMutablePointer<Float>, _ ldc: Int
+) {
+  if m == 0 || n == 0 || k == 0 { return }
+  let status = unsafe onednn_sgemm(
+    transposeA ? 1 : 0, transposeB ? 1 : 0, Int64(m), Int64(n), Int64(k), alpha, a, Int64(lda), b,
+    Int64(ldb), accumulate ? 1 : 0, c, Int64(ldc))
+  precondition(status == 0, "oneDNN float32 product [\(m), \(n), \(k)] failed with \(status)")
+}
+
+extension CPUBackend {
+  /// Whether a product with a base weight rounds its operands.
+  private func roundsOperands(_ weight: BaseMatrix) -> Bool {
+    precision == .bfloat16 && !weight.isAlwaysFloat32
+  }
+
+  package func linear(_ x: Tensor, _ weight: BaseMatrix, bias: Tensor?, out: Tensor)
+    throws(ComputeError)
+  {
+    let T = x.rows
+    let C = weight.columns
+    let N = weight.rows
+    precondition(
+      x.columns == C && out.rows == T && out.columns == N && (bias?.count ?? N) == N,
+      "linear: x [\(T), \(x.columns)], weight [\(N), \(C)], out [\(out.rows), \(out.columns)]")
+    if T == 0 { return }
+    let strips = (N + Tile.columns - 1) / Tile.columns
+    let decoder = MatrixDecoder(weight)
+    let result = unsafe out.floats
+    if roundsOperands(weight) {
+      let operand = unsafe try rounded(x)
+      pool.forEachTile(strips) { strip, worker in
+        let first = strip * Tile.columns
+        let width = min(Tile.columns, N - first)
+        // Weights of the strip, then room for a padded remainder of the output.
+        let bytes = unsafe scratch.bytes(width * (C * 2 + Tile.rows * 4) + 64, worker: worker)
+        let strip: UnsafeMutablePointer<UInt16>
+        if let elements = unsafe decoder.bfloat16Elements {
+          unsafe strip = elements + first * C
+        } else {
+          unsafe strip = bytes.assumingMemoryBound(to: UInt16.self)
+          unsafe decoder.decodeBFloat16(first * C, count: width * C, to: strip)
+        }
+        let remainder = unsafe bytes.advanced(by: (width * C * 2 + 63) / 64 * 64)
+          .assumingMemoryBound(to: Float.self)
+        unsafe bfloat16Product(
+          operand, rows: T, depth: C, strip, leading: C, transposed: true, width: width,
+          out: result + first, leadingOut: N, accumulate: false, remainder: remainder)
+      }
+    } else {
+      let x = unsafe x.floats
+      pool.forEachTile(strips) { strip, worker in
+        let first = strip * Tile.columns
+        let width = min(Tile.columns, N - first)
+        let strip: UnsafeMutablePointer<Float>
+        if let elements = unsafe decoder.float32Elements {
+          unsafe strip = unsafe elements + first * C
+        } else {
+          unsafe strip = unsafe scratch.bytes(width * C * 4, worker: worker).assumingMemoryBound(to: Float.self)
+          unsafe decoder.decode(first * C, count: width * C, to: strip)
+        }
+        unsafe sgemm(
+          transposeB: true, m: T, n: width, k: C, x, C, strip, C, accumulate: false,
+          result + first, N)
+      }
+    }
+    guard let bias = unsafe bias?.floats else { return }
+    forEachRowChunk(T, columns: N) { rows in
+      for t in rows {
+        let out = unsafe result + t * N
+        forEachLanes(N) { i, w in unsafe out.store(out.lanes(i, w) + bias.lanes(i, w), i, w) }
+      }
+    }
+  }
+
+  package func linearBackward(_ dy: Tensor, _ weight: BaseMatrix, dx: Tensor, accumulate: Bool)
+    throws(ComputeError)
+  {
+    let T = dy.rows
+    let C = weight.columns
+    let N = weight.rows
+    precondition(
+      dy.columns == N && dx.rows == T && dx.columns == C,
+      "linearBackward: dy [\(T), \(dy.columns)], weight [\(N), \(C)], dx [\(dx.rows), \(dx.columns)]"
+    )
+    if T == 0 { return }
+    let strips = (C + Tile.columns - 1) / Tile.columns
+    let decoder = MatrixDecoder(weight)
+    let result = unsafe dx.floats
+    if roundsOperands(weight) {
+      let operand = unsafe try rounded(dy)
+      pool.forEachTile(strips) { strip, worker in
+        let first = strip * Tile.columns
+        let width = min(Tile.columns, C - first)
+        let bytes = unsafe scratch.bytes(width * (N * 2 + Tile.rows * 4) + 64, worker: worker)
+        let strip: UnsafeMutablePointer<UInt16>
+        if let elements = unsafe decoder.bfloat16Elements {
+          unsafe strip = elements + first
+        } else {
+          unsafe strip = bytes.assumingMemoryBound(to: UInt16.self)
+          for n in 0..<N {
+            unsafe decoder.decodeBFloat16(n * C + first, count: width, to: strip + n * width)
+          }
+        }
+        let remainder = unsafe bytes.advanced(by: (width * N * 2 + 63) / 64 * 64)
+          .assumingMemoryBound(to: Float.self)
+        unsafe bfloat16Product(
+          operand, rows: T, depth: N, strip, leading: decoder.bfloat16Elements == nil ? width : C,
+          transposed: false, width: width, out: result + first, leadingOut: C,
+          accumulate: accumulate, remainder: remainder)
+      }
+    } else {
+      let dy = unsafe dy.floats
+      pool.forEachTile(strips) { strip, worker in
+        let first = strip * Tile.columns
+        let width = min(Tile.columns, C - first)
+        if let elements = unsafe decoder.float32Elements {
+          unsafe sgemm(
+            m: T, n: width, k: N, dy, N, elements + first, C, accumulate: accumulate,
+            result + first, C)
+        } else {
+          let strip = unsafe scratch.bytes(width * N * 4, worker: worker)
+            .assumingMemoryBound(to: Float.self)
+          for n in 0..<N { unsafe decoder.decode(n * C + first, count: width, to: strip + n * width) }
+          unsafe sgemm(
+            m: T, n: width, k: N, dy, N, strip, width, accumulate: accumulate, result + first, C)
+        }
+      }
+    }
+  }
+
+  package func matmulTransposed(
+    _ x: Tensor, _ matrix: Tensor, scaling: Float, out: Tensor, accumulate: Bool
+  ) throws(ComputeError) {
+    let T = x.rows
+    let C = matrix.columns
+    let N = matrix.rows
+    precondition(
+      x.columns == C && out.rows == T && out.columns == N,
+      "matmulTransposed: [\(T), \(x.columns)] by [\(N), \(C)] to [\(out.rows), \(out.columns)]")
+    let (x, matrix, out) = unsafe (x.floats, matrix.floats, out.floats)
+    forEachTile(rows: T, Tile.adapterRows, columns: N, Tile.columns) { rows, columns in
+      unsafe sgemm(
+        transposeB: true, m: rows.count, n: columns.count, k: C, alpha: scaling,
+        x + rows.lowerBound * C, C, matrix + columns.lowerBound * C, C, accumulate: accumulate,
+        out + rows.lowerBound * N + columns.lowerBound, N)
+    }
+  }
+
+  package func matmul(
+    _ x: Tensor, _ matrix: Tensor, scaling: Float, out: Tensor, accumulate: Bool
+  ) throws(ComputeError) {
+    let T = x.rows
+    let N = matrix.rows
+    let C = matrix.columns
+    precondition(
+      x.columns == N && out.rows == T && out.columns == C,
+      "matmul: [\(T), \(x.columns)] by [\(N), \(C)] to [\(out.rows), \(out.columns)]")
+    let (x, matrix, out) = unsafe (x.floats, matrix.floats, out.floats)
+    forEachTile(rows: T, Tile.adapterRows, columns: C, Tile.columns) { rows, columns in
+      unsafe sgemm(
+        m: rows.count, n: columns.count, k: N, alpha: scaling, x + rows.lowerBound * N, N,
+        matrix + columns.lowerBound, C, accumulate: accumulate,
+        out + rows.lowerBound * C + columns.lowerBound, C)
+    }
+  }
+
+  package func accumulateOuterProduct(
+    _ dy: Tensor, _ x: Tensor, scaling: Float, gradient: Tensor
+  ) throws(ComputeError) {
+    let T = dy.rows
+    let N = dy.columns
+    let C = x.columns
+    precondition(
+      x.rows == T && gradient.rows == N && gradient.columns == C,
+      "accumulateOuterProduct: [\(T), \(N)], [\(x.rows), \(C)] to [\(gradient.rows), \(gradient.columns)]"
+    )
+    let (dy, x, gradient) = unsafe (dy.floats, x.floats, gradient.floats)
+    forEachTile(rows: N, Tile.columns, columns: C, Tile.columns) { rows, columns in
+      for first in stride(from: 0, to: T, by: Tile.tokens) {
+        unsafe sgemm(
+          transposeA: true, m: rows.count, n: columns.count, k: min(Tile.tokens, T - first),
+          alpha: scaling, dy + first * N + rows.lowerBound, N,
+          x + first * C + columns.lowerBound, C, accumulate: true,
+          gradient + rows.lowerBound * C + columns.lowerBound, C)
+      }
+    }
+  }
+
+  // MARK: Tiles
+
+  private func forEachTile(
+    rows: Int, _ rowStep: Int, columns: Int, _ columnStep: Int,
+    _ body: (_ rows: Range<Int>, _ columns: Range<Int>) -> Void
+  ) {
+    let across = (columns + columnStep - 1) / columnStep
+    pool.forEachTile((rows + rowStep - 1) / rowStep * across) { tile, _ in
+      let row = tile / across * rowStep
+      let column = tile % across * columnStep
+      body(row..<min(rows, row + rowStep), column..<min(columns, column + columnStep))
+    }
+  }
+
+  /// A bfloat16 copy of `x` in the backend's operand buffer, with zero rows up to a multiple of `rowStep`.
+  private func rounded(_ x: Tensor) throws(ComputeError) -> UnsafeMutablePointer<UInt16> {
+    let padded = (x.rows + Tile.rowStep - 1) / Tile.rowStep * Tile.rowStep
+    let operand = unsafe operandBuffer.bytes(padded * x.columns * 2, worker: 0)
+      .assumingMemoryBound(to: UInt16.self)
+    let values = unsafe x.floats
+    forEachChunk(x.count, of: 16384) { range in
+      unsafe roundToBFloat16(values + range.lowerBound, count: range.count, to: operand + range.lowerBound)
+    }
+    unsafe (operand + x.count).update(repeating: 0, count: (padded - x.rows) * x.columns)
+    return unsafe operand
+  }
+
+  /// `out[:, strip] = operand * strip` in row tiles; the remainder goes through `remainder`.
+  private func bfloat16Product(
+    _ operand: UnsafeMutablePointer<UInt16>, rows: Int, depth: Int,
+    _ strip: UnsafeMutablePointer<UInt16>, leading: Int, transposed: Bool, width: Int,
+    out: UnsafeMutablePointer<Float>, leadingOut: Int, accumulate: Bool,
+    remainder: UnsafeMutablePointer<Float>
+  ) {
+    for first in stride(from: 0, to: rows, by: Tile.rows) {
+      let count = min(Tile.rows, rows - first)
+      let padded = (count + Tile.rowStep - 1) / Tile.rowStep * Tile.rowStep
+      let isWhole = count == padded
+      unsafe bfloat16Call(
+        operand + first * depth, rows: padded, depth: depth, strip, leading: leading,
+        transposed: transposed, width: width,
+        out: isWhole ? out + first * leadingOut : remainder,
+        leadingOut: isWhole ? leadingOut : width, accumulate: isWhole && accumulate)
+      if isWhole { continue }
+      for row in 0..<count {
+        let from = unsafe remainder + row * width
+        let to = unsafe out + (first + row) * leadingOut
+        forEachLanes(width) { i, w in
+          unsafe to.store(accumulate ? to.lanes(i, w) + from.lanes(i, w) : from.lanes(i, w), i, w)
+        }
+      }
+    }
+  }
+
+  /// One library call; below AVX-512 bf16 the rounded operands are widened and multiplied as float32.
+  private func bfloat16Call(
+    _ a: UnsafeMutablePointer<UInt16>, rows: Int, depth: Int, _ b: UnsafeMutablePointer<UInt16>,
+    leading: Int, transposed: Bool, width: Int, out: UnsafeMutablePointer<Float>, leadingOut: Int,
+    accumulate: Bool
+  ) {
+    if hasNativeBFloat16 {
+      let status = unsafe onednn_bf16_gemm(
+        transposed ? 1 : 0, Int64(rows), Int64(width), Int64(depth), a, Int64(depth), b,
+        Int64(leading), accumulate ? 1 : 0, out, Int64(leadingOut))
+      precondition(
+        status == 0, "oneDNN bfloat16 product [\(rows), \(width), \(depth)] failed with \(status)")
+      return
+    }
+    let bRows = transposed ? width : depth
+    let bColumns = transposed ? depth : width
+    let widened = UnsafeMutablePointer<Float>.allocate(capacity: rows * depth + bRows * bColumns)
+    defer { unsafe widened.deallocate() }
+    let wideB = unsafe widened + rows * depth
+    for i in 0..<rows * depth { unsafe widened[i] = unsafe float(fromBFloat16: a[i]) }
+    for row in 0..<bRows {
+      for column in 0..<bColumns {
+        unsafe wideB[row * bColumns + column] = unsafe float(fromBFloat16: b[row * leading + column])
+      }
+    }
+    unsafe sgemm(
+      transposeB: transposed, m: rows, n: width, k: depth, widened, depth, wideB, bColumns,
+      accumulate: accumulate, out, leadingOut)
+  }
+}

@@ -1,0 +1,146 @@
+internal import Compute
+internal import Support
+
+/// Reads elements of a base matrix as float32 or bfloat16, whatever its storage format.
+@safe struct MatrixDecoder: @unchecked Sendable {
+  @unsafe private enum Source {
+    case float32(UnsafeMutablePointer<Float>)
+    case bfloat16(UnsafeMutablePointer<UInt16>)
+    case float16(UnsafeMutablePointer<UInt16>)
+    case nf4(codes: UnsafeMutablePointer<UInt8>, scales: ScaleReader)
+  }
+
+  private let source: Source
+  private let matrix: BaseMatrix
+  private let pairs = unsafe NF4Tables.pairs
+
+  init(_ matrix: BaseMatrix) {
+    self.matrix = matrix
+    switch matrix.format {
+    case .dense(let values):
+      switch values.elementType {
+      case .float32: unsafe source = unsafe .float32(values.floats)
+      case .bfloat16: unsafe source = unsafe .bfloat16(values.address.assumingMemoryBound(to: UInt16.self))
+      case .float16: unsafe source = unsafe .float16(values.address.assumingMemoryBound(to: UInt16.self))
+      default: preconditionFailure("a base matrix of \(values.elementType)")
+      }
+    case .nf4(let codes, let scales):
+      unsafe source = unsafe .nf4(
+        codes: codes.address.assumingMemoryBound(to: UInt8.self), scales: ScaleReader(scales))
+    }
+  }
+
+  /// The elements as they lie, when they are float32 already.
+  var float32Elements: UnsafeMutablePointer<Float>? {
+    if case .float32(let values) = unsafe source { unsafe values } else { nil }
+  }
+
+  /// The elements as they lie, when they are bfloat16 already.
+  var bfloat16Elements: UnsafeMutablePointer<UInt16>? {
+    if case .bfloat16(let values) = unsafe source { unsafe values } else { nil }
+  }
+
+  /// Elements `start ..< start + count` of the flattened matrix as float32.
+  func decode(_ start: Int, count: Int, to out: UnsafeMutablePointer<Float>) {
+    precondition(start >= 0 && start + count <= matrix.count, "elements outside a base matrix")
+    switch unsafe source {
+    case .float32(let values): unsafe out.update(from: values + start, count: count)
+    case .bfloat16(let values):
+      for i in 0..<count { unsafe out[i] = unsafe float(fromBFloat16: values[start + i]) }
+    case .float16(let values):
+      for i in 0..<count { unsafe out[i] = unsafe Support.float(fromFloat16: values[start + i]) }
+    case .nf4(let codes, let scales):
+      forEachBlock(start, count) { block, first, last in
+        let scale = unsafe scales[block]
+        var i = first
+        if i & 1 == 1 {
+          unsafe out[i - start] = unsafe pairs[Int(codes[i >> 1])].y * scale
+          i += 1
+        }
+        while i + 1 < last {
+          unsafe UnsafeMutableRawPointer(out + (i - start)).storeBytes(
+            of: pairs[Int(codes[i >> 1])] * scale, as: SIMD2<Float>.self)
+          i += 2
+        }
+        if i < last { unsafe out[i - start] = unsafe pairs[Int(codes[i >> 1])].x * scale }
+      }
+    }
+  }
+
+  /// Elements `start ..< start + count` rounded to bfloat16.
+  func decodeBFloat16(_ start: Int, count: Int, to out: UnsafeMutablePointer<UInt16>) {
+    precondition(start >= 0 && start + count <= matrix.count, "elements outside a base matrix")
+    switch unsafe source {
+    case .float32(let values): unsafe roundToBFloat16(values + start, count: count, to: out)
+    case .bfloat16(let values): unsafe out.update(from: values + start, count: count)
+    case .float16(let values):
+      for i in 0..<count { unsafe out[i] = unsafe bfloat16Bits(Support.float(fromFloat16: values[start + i])) }
+    case .nf4(let codes, let scales):
+      forEachBlock(start, count) { block, first, last in
+        // The 16 values of a block are rounded once each.
+        let scale = unsafe scales[block]
+        var table = SIMD16<UInt16>()
+        for code in 0..<16 { table[code] = unsafe bfloat16Bits(NF4Tables.values[code] * scale) }
+        unsafe withUnsafeBytes(of: &table) { raw in
+          let table = unsafe raw.baseAddress!.assumingMemoryBound(to: UInt16.self)
+          for i in first..<last {
+            let byte = unsafe codes[i >> 1]
+            unsafe out[i - start] = unsafe table[Int(i & 1 == 0 ? byte >> 4 : byte & 15)]
+          }
+        }
+      }
+    }
+  }
+
+  /// Calls `body` with each block that meets the elements and the part of it that does.
+  @inline(__always) private func forEachBlock(
+    _ start: Int, _ count: Int, _ body: (_ block: Int, _ first: Int, _ last: Int) -> Void
+  ) {
+    var first = start
+    while first < start + count {
+      let block = first / NF4.blockSize
+      let last = min(start + count, (block + 1) * NF4.blockSize)
+      body(block, first, last)
+      first = last
+    }
+  }
+}
+
+/// Rounds float32 elements to bfloat16, ties to even.
+func roundToBFloat16(
+  _ x: UnsafeMutablePointer<Float>, count: Int, to out: UnsafeMutablePointer<UInt16>
+) {
+  forEachLanes(count) { i, w in
+    let bits = unsafe bfloat16Bits(x.lanes(i, w))
+    if w == 8 {
+      unsafe UnsafeMutableRawPointer(out + i).storeBytes(of: bits, as: SIMD8<UInt16>.self)
+    } else {
+      for lane in 0..<w { unsafe out[i + lane] = bits[lane] }
+    }
+  }
+}
+
+/// The absmax of each block of an NF4 tensor.
+@unsafe struct ScaleReader {
+  private let absmax: UnsafeMutablePointer<Float>
+  private let codes: UnsafeMutablePointer<UInt8>?
+  private let offset: Float
+
+  init(_ scales: NF4Scales) {
+    switch scales {
+    case .plain(let values):
+      unsafe absmax = unsafe values.floats
+      unsafe codes = nil
+      unsafe offset = 0
+    case .nested(let codes, let absmax, let offset):
+      unsafe self.absmax = unsafe absmax.floats
+      unsafe self.codes = unsafe codes.address.assumingMemoryBound(to: UInt8.self)
+      unsafe self.offset = unsafe offset.floats[0]
+    }
+  }
+
+  @inline(__always) subscript(block: Int) -> Float {
+    guard let codes = unsafe codes else { return unsafe absmax[block] }
+    return unsafe DynamicCode.values[Int(codes[block])] * absmax[block / NF4.nestedBlockSize] + offset
+  }
+}

@@ -1,0 +1,85 @@
+/// Eight float32 lanes: the unit all CPU kernels are written in.
+typealias Lanes = SIMD8<Float>
+
+/// Calls `body` with the start and width of each group of eight; the last may be narrower.
+@inline(__always) func forEachLanes(_ count: Int, _ body: (_ index: Int, _ width: Int) -> Void) {
+  var index = 0
+  while index &+ 8 <= count {
+    body(index, 8)
+    index &+= 8
+  }
+  if index < count { body(index, count &- index) }
+}
+
+extension UnsafeMutablePointer where Pointee == Float {
+  /// `width` elements from `index` on; the lanes beyond are zero.
+  @inline(__always) func lanes(_ index: Int, _ width: Int) -> Lanes {
+    if width == 8 { return unsafe UnsafeRawPointer(self + index).loadUnaligned(as: Lanes.self) }
+    var lanes = Lanes.zero
+    for lane in 0..<width { lanes[lane] = unsafe self[index + lane] }
+    return lanes
+  }
+
+  @inline(__always) func store(_ lanes: Lanes, _ index: Int, _ width: Int) {
+    if width == 8 {
+      unsafe UnsafeMutableRawPointer(self + index).storeBytes(of: lanes, as: Lanes.self)
+    } else {
+      for lane in 0..<width { unsafe self[index + lane] = lanes[lane] }
+    }
+  }
+}
+
+extension SIMD8<Float> {
+  /// The sum of the lanes, in one fixed order.
+  @inline(__always) var total: Float {
+    let four = lowHalf + highHalf
+    let two = four.lowHalf + four.highHalf
+    return two.x + two.y
+  }
+
+  /// The first `width` lanes, the others zero.
+  @inline(__always) func first(_ width: Int) -> Lanes {
+    if width == 8 { return self }
+    var lanes = Lanes.zero
+    for lane in 0..<width { lanes[lane] = self[lane] }
+    return lanes
+  }
+
+  @inline(__always) var bits: SIMD8<UInt32> { unsafe unsafeBitCast(self, to: SIMD8<UInt32>.self) }
+}
+
+/// e^x to about one unit in the last place; below -87 it stays at e^-87, above 88 at e^88.
+///
+/// x = n ln 2 + r with |r| <= ln 2 / 2: a polynomial in r, and n goes into the exponent.
+/// Source: the coefficients of Cephes' `expf` (S. Moshier).
+@inline(__always) func exponential(_ x: Lanes) -> Lanes {
+  let clamped = pointwiseMax(pointwiseMin(x, Lanes(repeating: 88)), Lanes(repeating: -87))
+  let n = (clamped * 1.442695040888963407).rounded(.toNearestOrEven)
+  var r = clamped - n * 0.693359375
+  r = r - n * -2.12194440e-4
+  var p = Lanes(repeating: 1.9875691500e-4)
+  p = p * r + 1.3981999507e-3
+  p = p * r + 8.3334519073e-3
+  p = p * r + 4.1665795894e-2
+  p = p * r + 1.6666665459e-1
+  p = p * r + 5.0000001201e-1
+  let y = p * (r * r) + r + 1
+  let exponent = SIMD8<Int32>(n) &+ 127
+  return unsafe y * unsafeBitCast(exponent &<< 23, to: Lanes.self)
+}
+
+/// Rounds to bfloat16, ties to even. Infinities stay; a NaN whose upper half is zero would become one.
+@inline(__always) func bfloat16Bits(_ x: Lanes) -> SIMD8<UInt16> {
+  let bits = x.bits
+  let rounded = (bits &+ 0x7FFF &+ ((bits &>> 16) & 1)) &>> 16
+  return SIMD8<UInt16>(truncatingIfNeeded: rounded)
+}
+
+@inline(__always) func bfloat16Bits(_ x: Float) -> UInt16 {
+  let bits = x.bitPattern
+  return UInt16(truncatingIfNeeded: (bits &+ 0x7FFF &+ (bits &>> 16 & 1)) &>> 16)
+}
+
+@inline(__always) func float(fromBFloat16 bits: UInt16) -> Float {
+  Float(bitPattern: UInt32(bits) << 16)
+}

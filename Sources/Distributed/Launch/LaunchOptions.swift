@@ -1,0 +1,107 @@
+package import Support
+
+/// The flags of `launch`, and the command that follows them.
+package struct LaunchOptions: Sendable, Equatable {
+  package var nproc: Int?
+  package var hostfile: String?
+  package var isVerbose = false
+  package var wantsHelp = false
+  /// The command of each rank with its own arguments.
+  package var command: [String] = []
+
+  /// More ranks than this are a typing mistake.
+  private static let maximumRankCount = 65536
+
+  package static let help = """
+    Starts one rank per slot with Open MPI's mpirun, on this machine or over several hosts.
+
+    usage: accelerate-swift launch [--nproc N] [--hostfile FILE] [--verbose] <command> [arguments]
+
+      --nproc N        how many ranks (default: the slots of the hostfile, else 1; one rank on this
+                       machine needs no MPI)
+      --hostfile FILE  the hosts, one a line: name slots=N (see hostfiles/)
+      --verbose        print the command line of mpirun and all that mpirun says
+      --help           print this text
+
+    Rank 0 prints as it would alone; lines of other ranks begin with "[rank N] ". When a rank fails
+    the others are stopped, and launch ends with the code of that rank (128 + the signal's number
+    when a signal ended it). Each rank uses its share of the machine's cores; ACCELERATE_THREADS=N
+    overrules that.
+
+    examples:
+      accelerate-swift launch --nproc 4 train
+      accelerate-swift launch --hostfile hostfiles/two-nodes train --config run.yaml
+
+    """
+
+  package init() {}
+
+  /// Parses what follows the word `launch`; flags end at the first word that is not one.
+  ///
+  /// - Parameter arguments: the words.
+  /// - Throws: ``UserError`` that names the flag.
+  package init(_ arguments: [String]) throws(UserError) {
+    var rest = arguments[...]
+    while let word = rest.first, word.hasPrefix("-") {
+      rest = rest.dropFirst()
+      let parts = word.split(separator: "=", maxSplits: 1).map { String($0) }
+      let inlineValue = parts.count == 2 ? parts[1] : nil
+      func value(_ example: String) throws(UserError) -> String {
+        if let inlineValue { return inlineValue }
+        guard let next = rest.first else {
+          throw UserError(.usage, at: word, "a value is missing", fix: "write \(example)")
+        }
+        rest = rest.dropFirst()
+        return next
+      }
+      switch parts.first ?? word {
+      case "--nproc":
+        let text = try value("--nproc 4")
+        guard let count = Int(text), (1...Self.maximumRankCount).contains(count) else {
+          throw UserError(
+            .usage, at: "--nproc",
+            "\"\(text)\" is not a number of ranks from 1 to "
+              + "\(Self.maximumRankCount)", fix: "write --nproc 4")
+        }
+        nproc = count
+      case "--hostfile": hostfile = try value("--hostfile hostfiles/two-nodes")
+      case "--verbose" where inlineValue == nil: isVerbose = true
+      case "--help" where inlineValue == nil, "-h" where inlineValue == nil:
+        wantsHelp = true
+        return
+      default:
+        throw UserError(
+          .usage, at: word, "launch has no such flag",
+          fix: "use --nproc, --hostfile or --verbose; flags of the command follow the command")
+      }
+    }
+    command = Array(rest)
+    guard let first = command.first else {
+      throw UserError(
+        .usage, at: "launch", "no command to run",
+        fix: "write for example: accelerate-swift launch --nproc 4 train")
+    }
+    guard first != "launch" else {
+      throw UserError(.usage, at: "launch", "launch cannot run itself")
+    }
+  }
+
+  /// The hosts with their slots, and how many ranks there are in all.
+  ///
+  /// - Throws: ``UserError`` when the hostfile is wrong or has too few slots.
+  package func placement() throws(UserError) -> (hosts: Hostfile, rankCount: Int) {
+    guard let hostfile else {
+      let count = nproc ?? 1
+      return (Hostfile(hosts: [Hostfile.Host(name: "localhost", slots: count)]), count)
+    }
+    let hosts = try Hostfile(path: hostfile)
+    guard let nproc else { return (hosts, hosts.slotCount) }
+    guard nproc <= hosts.slotCount else {
+      throw UserError(
+        .usage, at: "--nproc \(nproc)",
+        "\(hostfile) has \(hosts.slotCount) slots on \(hosts.hosts.count) hosts.",
+        fix: "ask for at most \(hosts.slotCount) ranks, or raise slots=N in the file.")
+    }
+    return (hosts, nproc)
+  }
+}

@@ -1,0 +1,110 @@
+/// The command line of `mpirun`.
+package struct MPIRunCommand: Sendable {
+  /// The file of mpirun.
+  package var mpirun: String
+  /// 4 or 5: the flags of the launcher inside differ.
+  package var majorVersion: Int
+  package var hosts: Hostfile
+  package var rankCount: Int
+  /// Whether the ranks run on other machines too, reached by ssh.
+  package var isRemote: Bool
+  /// mpirun refuses to run as root unless told.
+  package var isRoot: Bool
+  /// Whether ranks of one host may read each other's memory; see ``CrossMemory``.
+  package var usesCrossMemory: Bool
+  /// Open MPI settings of the user, which win over those below.
+  package var userSettings: Set<String> = []
+  /// Variables that ranks on other hosts get.
+  package var forwardedNames: [String] = []
+  /// This program's file, the same path on all hosts.
+  package var program: String
+  package var command: [String]
+
+  package init(
+    mpirun: String, majorVersion: Int, hosts: Hostfile, rankCount: Int, isRemote: Bool,
+    isRoot: Bool, usesCrossMemory: Bool, program: String, command: [String]
+  ) {
+    self.mpirun = mpirun
+    self.majorVersion = majorVersion
+    self.hosts = hosts
+    self.rankCount = rankCount
+    self.isRemote = isRemote
+    self.isRoot = isRoot
+    self.usesCrossMemory = usesCrossMemory
+    self.program = program
+    self.command = command
+  }
+
+  /// All words, mpirun's name first.
+  package var arguments: [String] {
+    var words = [mpirun]
+    if isRoot { words.append("--allow-run-as-root") }
+    words += ["-n", "\(rankCount)"]
+    // Names and slots were checked, so they can stand on a command line.
+    words += ["-H", hosts.hosts.map { "\($0.name):\($0.slots)" }.joined(separator: ",")]
+    // The ranks fill one host after the other; threads of a rank use all cores it is given.
+    words += ["--map-by", "slot", "--bind-to", "none"]
+    for (flag, name, value) in settings where !userSettings.contains(name) {
+      words += [flag, name, value]
+    }
+    if isRemote { words += forwardedNames.flatMap { ["-x", $0] } }
+    return words + [program] + command
+  }
+
+  /// Settings of Open MPI, each named once: mpirun refuses a repeated one.
+  private var settings: [(flag: String, name: String, value: String)] {
+    let isNew = majorVersion >= 5
+    var list = [
+      // A waiting rank leaves its core to others; several ranks may share one.
+      ("--mca", "mpi_yield_when_idle", "1"),
+      ("--mca", "pml", "ob1"),
+      ("--mca", "btl", isNew ? "self,sm,tcp" : "self,vader,tcp"),
+    ]
+    if !usesCrossMemory {
+      list.append(
+        isNew ? ("--mca", "smsc", "^cma") : ("--mca", "btl_vader_single_copy_mechanism", "none"))
+    }
+    let launcherFlag = isNew ? "--prtemca" : "--mca"
+    if isRemote {
+      // A host that does not answer is noticed within seconds, and nobody is asked for a password.
+      let ssh =
+        "-o ConnectTimeout=5 -o ServerAliveInterval=5 -o ServerAliveCountMax=2 -o BatchMode=yes"
+      list += [
+        (launcherFlag, "plm", isNew ? "ssh" : "rsh"),
+        (launcherFlag, isNew ? "plm_ssh_args" : "plm_rsh_args", ssh),
+        (launcherFlag, "oob_tcp_keepalive_time", "5"),
+        (launcherFlag, "oob_tcp_keepalive_intvl", "1"),
+        (launcherFlag, "oob_tcp_keepalive_probes", "3"),
+      ]
+    } else if !isNew {
+      // Starts processes on this machine alone; needs no ssh.
+      list.append((launcherFlag, "plm", "isolated"))
+    }
+    return list
+  }
+
+  /// The line as a user would type it, for `--verbose`.
+  package var shellText: String {
+    arguments.map { word in
+      let isPlain =
+        !word.isEmpty
+        && word.utf8.allSatisfy {
+          EnvironmentScrubber.isPlain(String(UnicodeScalar($0))) || $0 == UInt8(ascii: "=")
+        }
+      return isPlain
+        ? word
+        : "'"
+          + word.split(separator: "'", omittingEmptySubsequences: false)
+          .joined(separator: "'\\''") + "'"
+    }.joined(separator: " ")
+  }
+
+  /// Open MPI's major version from the text of `mpirun --version`, for example
+  /// `mpirun (Open MPI) 4.1.4`; nil for any other mpirun.
+  package static func majorVersion(ofText text: String) -> Int? {
+    guard let line = text.split(whereSeparator: \.isNewline).first,
+      let range = line.firstRange(of: "(Open MPI) ")
+    else { return nil }
+    return Int(line[range.upperBound...].prefix { $0.isWholeNumber })
+  }
+}

@@ -1,0 +1,78 @@
+import Support
+import Trainer
+
+/// The commands of the program.
+enum Command: String, CaseIterable {
+  case train, evaluate, generate, launch
+
+  /// One line for `--help`.
+  private var summary: String {
+    switch self {
+    case .train: "fine-tunes LoRA adapters over a frozen base model"
+    case .evaluate: "loss, perplexity and exact match on held-out data"
+    case .generate: "completes a prompt with the base and the adapter"
+    case .launch: "starts a command on several processes or hosts"
+    }
+  }
+
+  /// Takes the arguments that follow the command's name, to the exit code.
+  private func run(_ arguments: [String], environment: ProgramEnvironment) throws -> Int32 {
+    switch self {
+    case .train: try TrainCommand.run(arguments, environment: environment)
+    case .evaluate: try EvaluateCommand.run(arguments, environment: environment)
+    case .generate: try GenerateCommand.run(arguments, environment: environment)
+    case .launch: LaunchCommand.run(arguments: arguments)
+    }
+  }
+
+  /// Runs what the arguments ask for.
+  ///
+  /// - Parameters:
+  ///   - arguments: without the program's name.
+  ///   - environment: what the process was given.
+  /// - Returns: the exit code.
+  /// - Throws: what the command throws.
+  static func run(_ arguments: [String], environment: ProgramEnvironment) throws -> Int32 {
+    guard let name = arguments.first else {
+      Console.writeError(helpText)
+      return ExitCode.usage
+    }
+    switch name {
+    case "--help", "-h", "help":
+      Console.writeOutput(helpText)
+      return ExitCode.success
+    case "--version":
+      Console.writeOutput("accelerate-swift \(programVersion)\n")
+      return ExitCode.success
+    default:
+      guard let command = Command(rawValue: name) else {
+        let nearest = nearestWord(to: name, in: allCases.map(\.rawValue))
+        throw UserError(
+          .usage, "there is no command \"\(name.prefix(80))\"",
+          fix: nearest.map { "did you mean `accelerate-swift \($0)`?" }
+            ?? "`accelerate-swift --help` lists the commands")
+      }
+      return try command.run(Array(arguments.dropFirst()), environment: environment)
+    }
+  }
+
+  static var helpText: String {
+    var text = """
+      usage: accelerate-swift COMMAND [flags]
+
+      Fine-tunes language models with LoRA adapters, on one machine or several.
+
+      Commands
+
+      """
+    for command in allCases {
+      let padding = String(repeating: " ", count: 12 - command.rawValue.count)
+      text += "  \(command.rawValue)\(padding)\(command.summary)\n"
+    }
+    return text + """
+
+      `accelerate-swift COMMAND --help` lists the flags of a command; --version prints the version.
+
+      """
+  }
+}

@@ -1,0 +1,93 @@
+import DistributedTraining
+import Glibc
+import Support
+
+/// `accelerate-swift launch`: starts the ranks of a job and answers for them.
+enum LaunchCommand {
+  /// - Parameter arguments: what follows the word `launch`.
+  /// - Returns: the exit code.
+  static func run(arguments: [String]) -> Int32 {
+    do {
+      let options = try LaunchOptions(arguments)
+      if options.wantsHelp {
+        print(LaunchOptions.help, terminator: "")
+        return ExitCode.success
+      }
+      return try launch(options)
+    } catch {
+      LaunchTerminal.print("error: \(error)")
+      return error.exitCode
+    }
+  }
+
+  private static func launch(_ options: LaunchOptions) throws(UserError) -> Int32 {
+    let variables = KernelFile.environment()
+    if let size = variables["OMPI_COMM_WORLD_SIZE"].flatMap({ Int($0) }), size > 1 {
+      throw UserError(
+        .usage, at: "launch", "was itself started as one of \(size) ranks",
+        fix: "start launch once, without mpirun")
+    }
+    let (hosts, rankCount) = try options.placement()
+    let isRemote = !hosts.hosts.allSatisfy { isThisMachine($0.name) }
+    var scrubber = EnvironmentScrubber(variables)
+    for warning in scrubber.warnings { LaunchTerminal.print(warning) }
+    let program = try ownProgram()
+
+    if rankCount == 1 && !isRemote {
+      let alone = ChildProcess(
+        program: program, arguments: [program] + options.command,
+        environment: scrubber.environment)
+      if options.isVerbose {
+        LaunchTerminal.print("one rank on this machine: " + alone.arguments.joined(separator: " "))
+      }
+      try alone.replaceThisProcess()
+    }
+
+    if !isRemote {
+      let threads = CPUBudget.threadsPerRank(localWorldSize: rankCount, environment: variables)
+      scrubber.set(CPUBudget.threadsVariable, "\(threads)")
+    }
+    // The backtrace of a rank that crashes takes seconds and can outlive the job.
+    scrubber.set("SWIFT_BACKTRACE", "enable=no")
+    scrubber.set(TerminalWidth.variable, TerminalWidth.askTerminal().map { "\($0)" })
+    let path = variables["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"
+    let installation = try MPIInstallation(path: path, environment: scrubber.environment)
+    if let library = installation.library, variables[Rendezvous.libraryVariable] == nil {
+      scrubber.set(Rendezvous.libraryVariable, library)
+    }
+    if isRemote && !scrubber.settings.contains("plm_rsh_agent") {
+      try requireSSH(path: path)
+    }
+    var command = MPIRunCommand(
+      mpirun: installation.mpirun, majorVersion: installation.majorVersion, hosts: hosts,
+      rankCount: rankCount, isRemote: isRemote, isRoot: geteuid() == 0,
+      usesCrossMemory: CrossMemory.isAllowed(), program: program, command: options.command)
+    command.userSettings = scrubber.settings
+    command.forwardedNames = scrubber.forwardedNames
+    if options.isVerbose { LaunchTerminal.print(command.shellText) }
+
+    var supervisor = LaunchSupervisor(command: command, isVerbose: options.isVerbose)
+    return try supervisor.run(environment: scrubber.environment)
+  }
+
+  private static func isThisMachine(_ name: String) -> Bool {
+    let own = KernelFile.firstLine("/proc/sys/kernel/hostname") ?? ""
+    return name == "localhost" || name == "127.0.0.1" || name == own
+  }
+
+  private static func ownProgram() throws(UserError) -> String {
+    var buffer = [CChar](repeating: 0, count: 4096)
+    let count = unsafe readlink("/proc/self/exe", &buffer, buffer.count)
+    guard count > 0 && count < buffer.count else {
+      throw UserError(.system, at: "/proc/self/exe", "cannot read the program's own path")
+    }
+    return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  private static func requireSSH(path: String) throws(UserError) {
+    guard MPIInstallation.find("ssh", path: path) == nil else { return }
+    throw UserError(
+      .system, at: "ssh", "not found on PATH, but other hosts are reached with it",
+      fix: "apt-get install openssh-client")
+  }
+}

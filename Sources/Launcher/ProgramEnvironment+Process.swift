@@ -1,0 +1,42 @@
+import DistributedTraining
+import Glibc
+import Support
+
+extension ProgramEnvironment {
+  /// Reads what this process was given.
+  ///
+  /// - Parameter variables: the environment.
+  /// - Throws: ``UserError`` for a variable of this program with a value that makes no sense.
+  init(_ variables: [String: String]) throws(UserError) {
+    _ = try Self.count(CPUBudget.threadsVariable, variables)
+    let columns = try Self.count(LaunchTerminal.columnsVariable, variables)
+    let localWorldSize = variables["OMPI_COMM_WORLD_LOCAL_SIZE"].flatMap { Int($0) } ?? 1
+    self.init(
+      threads: CPUBudget.threadsPerRank(localWorldSize: localWorldSize, environment: variables),
+      isTerminal: columns != nil || isatty(STDERR_FILENO) == 1,
+      terminalColumns: columns ?? LaunchTerminal.columns() ?? 80,
+      cacheDirectory: Self.cacheDirectory(variables))
+  }
+
+  /// A small positive number; nil when the variable is not set or empty.
+  private static func count(_ name: String, _ variables: [String: String]) throws(UserError)
+    -> Int?
+  {
+    guard let text = variables[name], !text.isEmpty else { return nil }
+    guard let number = Int(text), (1...1024).contains(number) else {
+      throw UserError(
+        .usage, at: "environment variable \(name)",
+        "\"\(text.prefix(80))\" is out of range; it must be an integer from 1 to 1024",
+        fix: "unset \(name)")
+    }
+    return number
+  }
+
+  private static func cacheDirectory(_ variables: [String: String]) -> String {
+    let name = "accelerate-swift"
+    // The specification of XDG_CACHE_HOME: a relative path is ignored.
+    if let cache = variables["XDG_CACHE_HOME"], cache.hasPrefix("/") { return "\(cache)/\(name)" }
+    if let home = variables["HOME"], !home.isEmpty { return "\(home)/.cache/\(name)" }
+    return "/tmp/\(name)-\(getuid())"
+  }
+}

@@ -1,0 +1,192 @@
+package import Support
+
+/// Adapters in PEFT's layout: `adapter_config.json` and `adapter_model.safetensors`.
+package struct AdapterFile: Sendable {
+  package static let configurationName = "adapter_config.json"
+  package static let weightsName = "adapter_model.safetensors"
+  private static let prefix = "base_model.model."
+
+  package let settings: LoRASettings
+  package let layout: AdapterLayout
+  /// The flat vector of the layout.
+  package let values: [Float]
+
+  // MARK: Reading
+
+  /// Reads an adapter directory.
+  ///
+  /// - Parameters:
+  ///   - directory: with both files.
+  ///   - configuration: of the model it belongs to.
+  ///   - base: the model's files; a saved copy of the head's base weight must equal theirs.
+  /// - Throws: ``UserError`` when files are missing, broken, of another model, or use features of
+  ///   PEFT that are not implemented.
+  package init(directory: String, configuration: ModelConfiguration, base: ModelFiles)
+    throws(UserError)
+  {
+    let path = "\(directory)/\(Self.configurationName)"
+    guard FileSystem.exists(path) else {
+      throw UserError(
+        .badInput, at: directory, "no \(Self.configurationName) in it",
+        fix: "give a directory that PEFT or `train` saved an adapter in")
+    }
+    let json = try FileSystem.readJSON(path, limit: 1 << 22)
+    try Self.refuseUnknownFeatures(json, path)
+    guard let loraRank = json["r"]?.intValue, loraRank > 0, loraRank <= 1 << 16 else {
+      throw UserError(.badInput, at: path, "r is no positive integer")
+    }
+    guard let alpha = json["lora_alpha"]?.doubleValue, alpha > 0 else {
+      throw UserError(.badInput, at: path, "lora_alpha is no positive number")
+    }
+    let file = try SafetensorsFile(path: "\(directory)/\(Self.weightsName)")
+
+    // The targets are those the file has matrices for.
+    let everything = AdapterLayout(
+      configuration,
+      LoRASettings(loraRank: loraRank, alpha: alpha, targets: Set(LoRATarget.allCases)))
+    let modules = Set(everything.entries.map(\.module))
+    var targets: Set<LoRATarget> = []
+    for name in file.entries.keys.sorted() {
+      if name == Self.prefix + "lm_head.base_layer.weight" {
+        try Self.checkHeadCopy(file, name, configuration, base)
+        continue
+      }
+      guard let module = Self.module(ofTensor: name), modules.contains(module),
+        let last = module.split(separator: ".").last,
+        let target = LoRATarget.allCases.first(where: {
+          $0.moduleName(isMixture: configuration.isMixture) == last
+        })
+      else {
+        throw UserError(
+          .badInput, at: file.path, "tensor \(name) belongs to no matrix of this model",
+          fix: "use an adapter that was trained on this base; fused expert adapters are not read")
+      }
+      targets.insert(target)
+    }
+    guard !targets.isEmpty else {
+      throw UserError(.badInput, at: file.path, "no adapter weights in it")
+    }
+    settings = LoRASettings(
+      loraRank: loraRank, alpha: alpha, dropout: Float(json["lora_dropout"]?.doubleValue ?? 0),
+      isRankStabilized: json["use_rslora"]?.boolValue ?? false, targets: targets)
+    layout = AdapterLayout(configuration, settings)
+    var values = [Float](repeating: 0, count: layout.elementCount)
+    for entry in layout.entries {
+      for (name, shape, range) in Self.tensors(entry, loraRank) {
+        guard let stored = file.entries[name] else {
+          throw UserError(
+            .badInput, at: file.path,
+            "tensor \(name) is missing; an adapted kind of matrix must be adapted in every layer")
+        }
+        guard stored.shape == shape else {
+          throw UserError(
+            .badInput, at: file.path, "tensor \(name) has shape \(stored.shape), not \(shape)")
+        }
+        let floats = try file.floats(stored)
+        guard floats.allSatisfy(\.isFinite) else {
+          throw UserError(
+            .notFinite, at: file.path, "tensor \(name) holds values that are not finite numbers")
+        }
+        values.replaceSubrange(range, with: floats)
+      }
+    }
+    self.values = values
+  }
+
+  private static func refuseUnknownFeatures(_ json: JSONValue, _ path: String) throws(UserError) {
+    func refuse(_ name: String) -> UserError {
+      UserError(.badInput, at: path, "\(name): \(json[name]?.compactText ?? "") is not implemented")
+    }
+    if let kind = json["peft_type"]?.stringValue, kind != "LORA" { throw refuse("peft_type") }
+    for name in ["use_dora", "lora_bias", "use_qalora", "use_bdlora", "fan_in_fan_out"]
+    where json[name]?.boolValue == true {
+      throw refuse(name)
+    }
+    if let bias = json["bias"]?.stringValue, bias != "none" { throw refuse("bias") }
+    for name in ["rank_pattern", "alpha_pattern"] where (json[name]?.objectValue?.count ?? 0) > 0 {
+      throw refuse(name)
+    }
+    for name in ["modules_to_save", "target_parameters", "layers_to_transform", "layer_replication",
+      "trainable_token_indices"]
+    where (json[name]?.arrayValue?.count ?? 0) > 0 || json[name]?.intValue != nil {
+      throw refuse(name)
+    }
+  }
+
+  private static func checkHeadCopy(
+    _ file: SafetensorsFile, _ name: String, _ configuration: ModelConfiguration, _ base: ModelFiles
+  ) throws(UserError) {
+    let baseName = configuration.tiesEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight"
+    _ = try base.entry(
+      baseName, shape: [configuration.vocabularySize, configuration.hiddenSize])
+    guard let entry = file.entries[name], try file.floats(entry) == base.floats(baseName) else {
+      throw UserError(
+        .badInput, at: file.path, "tensor \(name) differs from the base's \(baseName)",
+        fix: "use the base that the adapter was trained on; a trained head is not implemented")
+    }
+  }
+
+  /// `model.layers.0.self_attn.q_proj` of `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`.
+  private static func module(ofTensor name: String) -> String? {
+    for suffix in [".lora_A.weight", ".lora_B.weight"]
+    where name.hasPrefix(prefix) && name.hasSuffix(suffix) {
+      return String(name.dropFirst(prefix.count).dropLast(suffix.count))
+    }
+    return nil
+  }
+
+  private static func tensors(_ entry: AdapterLayout.Entry, _ loraRank: Int)
+    -> [(name: String, shape: [Int], range: Range<Int>)]
+  {
+    [
+      ("\(prefix)\(entry.module).lora_A.weight", [loraRank, entry.inputs], entry.rangeA),
+      ("\(prefix)\(entry.module).lora_B.weight", [entry.outputs, loraRank], entry.rangeB),
+    ]
+  }
+
+  // MARK: Writing
+
+  /// The bytes of `adapter_model.safetensors`.
+  ///
+  /// - Parameters:
+  ///   - layout: of the flat vector.
+  ///   - values: `layout.elementCount` numbers.
+  /// - Returns: a safetensors file, the same for the same values.
+  package static func weights(_ layout: AdapterLayout, _ values: [Float]) -> [UInt8] {
+    precondition(values.count == layout.elementCount)
+    var writer = SafetensorsWriter()
+    for entry in layout.entries {
+      for (name, shape, range) in tensors(entry, layout.settings.loraRank) {
+        writer.add(name, shape: shape, floats: Array(values[range]))
+      }
+    }
+    return writer.bytes()
+  }
+
+  /// The text of `adapter_config.json`.
+  package static func configuration(
+    _ settings: LoRASettings, isMixture: Bool, baseModel: String
+  ) -> String {
+    let targets = LoRATarget.allCases.filter(settings.targets.contains)
+    let alpha: JSONValue =
+      Int(exactly: settings.alpha).map { .integer($0) } ?? .double(settings.alpha)
+    let json: JSONValue = [
+      "base_model_name_or_path": .string(baseModel),
+      "bias": "none",
+      "fan_in_fan_out": false,
+      "inference_mode": true,
+      "init_lora_weights": true,
+      "lora_alpha": alpha,
+      // The shortest decimal that is this float32.
+      "lora_dropout": .double(Double("\(settings.dropout)") ?? Double(settings.dropout)),
+      "modules_to_save": .null,
+      "peft_type": "LORA",
+      "r": .integer(settings.loraRank),
+      "target_modules": .array(targets.map { .string($0.moduleName(isMixture: isMixture)) }),
+      "task_type": "CAUSAL_LM",
+      "use_dora": false,
+      "use_rslora": .bool(settings.isRankStabilized),
+    ]
+    return json.prettyText + "\n"
+  }
+}

@@ -1,0 +1,248 @@
+package import Compute
+
+/// A decoder-only language model over a frozen base, with adapters: embedding, decoder layers, head.
+///
+/// A training pass is three calls: ``forward(_:dropout:training:)``, ``loss(_:gradientScale:gradients:)``,
+/// ``backward(_:routerLossScale:gradients:layerDidFinish:)``. There is no autograd: each layer's
+/// backward mirrors its forward line by line.
+package final class CausalLM {
+  package let configuration: ModelConfiguration
+  package let backend: any Backend
+  package let adapters: AdapterWeights?
+  /// Activations and temporaries; sized by ``ActivationPlan``.
+  package let arena: Arena
+  let assembly: LayerAssembly
+  private let stream: any LayerStream
+  private let rotaryTable: Tensor
+  private var baseLayers: [Int: LayerAssembly.BaseLayer] = [:]
+
+  /// - Parameters:
+  ///   - configuration: of the model.
+  ///   - layouts: of its slabs, from ``BaseLoader``.
+  ///   - stream: hands out the slabs.
+  ///   - adapters: nil runs the base alone.
+  ///   - positionCount: the longest sample.
+  ///   - arena: for activations.
+  ///   - backend: computes.
+  /// - Throws: when the device has too little memory.
+  package init(
+    configuration: ModelConfiguration, layouts: [SlabLayout], stream: any LayerStream,
+    adapters: AdapterWeights?, positionCount: Int, arena: Arena, backend: any Backend
+  ) throws {
+    self.configuration = configuration
+    self.backend = backend
+    self.adapters = adapters
+    self.arena = arena
+    self.stream = stream
+    assembly = LayerAssembly(configuration, layouts: layouts)
+    let half = configuration.headWidth / 2
+    rotaryTable = Tensor(
+      storage: try backend.makeStorage(byteCount: 2 * positionCount * half * 4),
+      rows: 2 * positionCount, columns: half)
+    try backend.upload(
+      RotaryTable.values(configuration, positionCount: positionCount), to: rotaryTable)
+  }
+
+  /// One pass over one pack, from its forward to its backward.
+  package final class Pass {
+    let pack: DevicePack
+    var context: PassContext
+    /// `[T, C]`: the residual stream, after the forward pass that of the last layer.
+    let x: Tensor
+    /// `[L, E]` sums of the router's probabilities; nil for dense models.
+    let routerSums: Tensor?
+    /// Rows of each expert, per layer.
+    var expertCounts: [[Int]] = []
+    /// What each layer saved, or with gradient checkpointing its input alone.
+    var saved: [SavedLayer] = []
+    /// `[T, C]`: the gradient of the residual stream.
+    var dx: Tensor?
+
+    init(pack: DevicePack, context: PassContext, x: Tensor, routerSums: Tensor?) {
+      self.pack = pack
+      self.context = context
+      self.x = x
+      self.routerSums = routerSums
+    }
+  }
+
+  enum SavedLayer {
+    case activations(DecoderBlock.Activations)
+    case input(Tensor)
+  }
+
+  /// What a forward pass keeps for a backward pass.
+  package enum Retention: Sendable {
+    /// Nothing: there will be no backward pass.
+    case nothing
+    /// Every layer's activations.
+    case activations
+    /// Every layer's input; the rest is computed again (gradient checkpointing).
+    case inputs
+  }
+
+  /// Runs the layers.
+  ///
+  /// - Parameters:
+  ///   - input: the pack.
+  ///   - dropout: seed, step and rate; nil drops nothing.
+  ///   - retention: what is kept for a backward pass.
+  ///   - cache: keys and values of earlier tokens, when texts are continued.
+  /// - Returns: the pass; its memory is given back by the next call.
+  /// - Throws: when the device fails.
+  package func forward(
+    _ input: PackInput, dropout: DropoutKey? = nil, retention: Retention,
+    cache: KeyValueCache? = nil
+  ) throws -> Pass {
+    arena.release(to: 0)
+    let T = input.tokens.count
+    let L = configuration.layerCount
+    let pack = try DevicePack(input, arena: arena, backend: backend)
+    let context = PassContext(
+      configuration: configuration, backend: backend, arena: arena, positions: pack.positions,
+      places: pack.places, rotaryTable: rotaryTable,
+      attention: AttentionShape(
+        queryHeads: configuration.headCount, keyValueHeads: configuration.keyValueHeadCount,
+        headWidth: configuration.headWidth, slidingWindow: configuration.slidingWindow,
+        segments: segments(input, cache)),
+      dropout: dropout.flatMap { $0.rate > 0 ? $0 : nil }, cache: cache)
+    let pass = Pass(
+      pack: pack, context: context, x: arena.allocate(T, configuration.hiddenSize),
+      routerSums: configuration.isMixture ? arena.allocate(L, configuration.expertCount) : nil)
+
+    try backend.embedding(
+      pack.ids, assembly.embedding(stream.slab(0, next: 1)), out: pass.x)
+    for layer in 0..<L {
+      let block = try block(layer, next: layer + 2, gradients: nil)
+      if retention == .inputs {
+        let copy = arena.allocate(T, configuration.hiddenSize)
+        try backend.copy(pass.x, to: copy)
+        pass.saved.append(.input(copy))
+      }
+      let mark = arena.mark
+      let saved = DecoderBlock.Activations(block, context, tokenCount: T)
+      try block.forward(pass.x, saved: saved, context: context)
+      if let routing = saved.feedForward.routing, let sums = pass.routerSums {
+        try backend.copy(routing.probabilitySums, to: sums.rows(layer..<layer + 1))
+        pass.expertCounts.append(saved.feedForward.counts.values)
+      }
+      if retention == .activations {
+        pass.saved.append(.activations(saved))
+      } else {
+        arena.release(to: mark)
+      }
+    }
+    cache?.advance()
+    return pass
+  }
+
+  /// The router loss of a pass: E x sum over experts of (share of the K choices that it got) x (its
+  /// mean probability), over all layers and tokens; K when the load is even, 0 for dense models.
+  ///
+  /// Source: Fedus et al. 2021, arXiv:2101.03961, equation 4, as transformers computes it for Mixtral.
+  package func routerLoss(_ pass: Pass) throws -> Double {
+    guard let sums = pass.routerSums else { return 0 }
+    let E = configuration.expertCount
+    let values = try backend.download(sums)
+    let tokens = Double(configuration.layerCount * pass.pack.tokenCount)
+    guard tokens > 0 else { return 0 }
+    return expertShares(pass).enumerated().reduce(0.0) { loss, expert in
+      var probability = 0.0
+      for layer in 0..<configuration.layerCount {
+        probability += Double(values[layer * E + expert.offset])
+      }
+      return loss + expert.element * probability / tokens
+    } * Double(E)
+  }
+
+  /// Rows of each expert over all layers, per token and layer; the sum is K.
+  private func expertShares(_ pass: Pass) -> [Double] {
+    let tokens = Double(configuration.layerCount * pass.pack.tokenCount)
+    return (0..<configuration.expertCount).map { expert in
+      Double(pass.expertCounts.reduce(0) { $0 + $1[expert] }) / max(tokens, 1)
+    }
+  }
+
+  /// Runs the layers' backward passes, last to first, after ``loss(_:gradientScale:gradients:)``.
+  ///
+  /// - Parameters:
+  ///   - pass: of the forward pass.
+  ///   - routerLossScale: factor of the pack's router loss in the step's loss.
+  ///   - gradients: `[1, elements]`, the adapters' gradients; accumulated.
+  ///   - layerDidFinish: called when a layer's gradients are final, with its number.
+  /// - Throws: when the device fails.
+  package func backward(
+    _ pass: Pass, routerLossScale: Double, gradients: Tensor,
+    layerDidFinish: (_ layer: Int) throws -> Void = { _ in }
+  ) throws {
+    guard let dx = pass.dx else { preconditionFailure("backward before loss") }
+    let context = pass.context
+    var routerGradient: Tensor?
+    if configuration.isMixture {
+      let E = configuration.expertCount
+      let tokens = Double(configuration.layerCount * pass.pack.tokenCount)
+      let tensor = arena.allocate(1, E)
+      try backend.upload(
+        expertShares(pass).map { Float(routerLossScale * Double(E) * $0 / max(tokens, 1)) },
+        to: tensor)
+      routerGradient = tensor
+    }
+    for layer in (0..<configuration.layerCount).reversed() {
+      let block = try block(layer, next: layer > 0 ? layer : nil, gradients: gradients)
+      let mark = arena.mark
+      switch pass.saved[layer] {
+      case .activations(let saved):
+        try block.backward(dx, saved: saved, routerGradient: routerGradient, context: context)
+      case .input(let input):
+        let saved = DecoderBlock.Activations(block, context, tokenCount: pass.pack.tokenCount)
+        try backend.copy(input, to: pass.x)
+        try block.forward(pass.x, saved: saved, context: context)
+        try block.backward(dx, saved: saved, routerGradient: routerGradient, context: context)
+      }
+      arena.release(to: mark)
+      try layerDidFinish(layer)
+    }
+  }
+
+  // MARK: Parts
+
+  private func segments(_ input: PackInput, _ cache: KeyValueCache?)
+    -> [AttentionShape.Segment]
+  {
+    let counts = zip(input.boundaries, input.boundaries.dropFirst()).map { $1 - $0 }
+    if let cache {
+      cache.newCounts = counts
+      return cache.segments(newTokens: counts)
+    }
+    return zip(input.boundaries, input.boundaries.dropFirst()).map {
+      AttentionShape.Segment(queries: $0..<$1, keys: $0..<$1)
+    }
+  }
+
+  /// Asks for a layer's weights; `next` is the slab that follows.
+  private func block(_ layer: Int, next: Int?, gradients: Tensor?) throws -> DecoderBlock {
+    let slab = try stream.slab(layer + 1, next: next)
+    let base: LayerAssembly.BaseLayer
+    // A resident slab is always the same memory, and its matrices need to be made once.
+    if let known = baseLayers[layer], known.slab.storage === slab.storage,
+      known.slab.byteOffset == slab.byteOffset
+    {
+      base = known
+    } else {
+      base = assembly.baseLayer(layer, slab)
+      baseLayers[layer] = base
+    }
+    return assembly.block(layer, base, adapters, gradients: gradients)
+  }
+
+  /// The final norm and the head's matrix.
+  func headWeights() throws -> (norm: Tensor, matrix: BaseMatrix) {
+    let L = configuration.layerCount
+    let norm = assembly.finalNorm(
+      try stream.slab(L + 1, next: configuration.tiesEmbeddings ? 0 : L))
+    let matrix = configuration.tiesEmbeddings
+      ? assembly.embedding(try stream.slab(0, next: L))
+      : assembly.head(try stream.slab(L + 1, next: L))
+    return (norm, matrix)
+  }
+}

@@ -1,0 +1,96 @@
+package import Support
+
+/// The tensors of a model directory: one safetensors file, or several with an index.
+package struct ModelFiles: Sendable {
+  package let directory: String
+  private let files: [SafetensorsFile]
+  /// File and entry of each tensor.
+  private let locations: [String: (file: Int, entry: SafetensorsFile.Entry)]
+
+  /// Opens and checks the files of a directory.
+  ///
+  /// - Parameter directory: with `model.safetensors` or `model.safetensors.index.json`.
+  /// - Throws: ``UserError`` when files are missing, broken or disagree with the index.
+  package init(directory: String) throws(UserError) {
+    self.directory = directory
+    let single = "\(directory)/model.safetensors"
+    let indexPath = "\(directory)/model.safetensors.index.json"
+    var files: [SafetensorsFile] = []
+    var locations: [String: (Int, SafetensorsFile.Entry)] = [:]
+    if FileSystem.exists(indexPath) {
+      let index = try FileSystem.readJSON(indexPath)
+      guard let map = index["weight_map"]?.objectValue else {
+        throw UserError(.badInput, at: indexPath, "no weight_map in it")
+      }
+      var numbers: [String: Int] = [:]
+      for (tensor, value) in map.members {
+        guard let name = value.stringValue else {
+          throw UserError(.badInput, at: indexPath, "weight_map.\(tensor) is no file name")
+        }
+        if numbers[name] == nil {
+          try Self.checkComponent(name, indexPath)
+          numbers[name] = files.count
+          files.append(try SafetensorsFile(path: "\(directory)/\(name)"))
+        }
+        guard let number = numbers[name], let entry = files[number].entries[tensor] else {
+          throw UserError(
+            .badInput, at: indexPath, "tensor \(tensor) is not in \(name)",
+            fix: "copy or download the model again; index and files do not belong together")
+        }
+        locations[tensor] = (number, entry)
+      }
+    } else if FileSystem.exists(single) {
+      let file = try SafetensorsFile(path: single)
+      files = [file]
+      for (name, entry) in file.entries { locations[name] = (0, entry) }
+    } else {
+      throw UserError(
+        .badInput, at: directory, "neither model.safetensors nor model.safetensors.index.json in it",
+        fix: "give a directory with safetensors files (pytorch_model.bin is not read)")
+    }
+    self.files = files
+    self.locations = locations.mapValues { (file: $0.0, entry: $0.1) }
+  }
+
+  /// A shard's name must be one plain path component, so that nothing outside is read.
+  private static func checkComponent(_ name: String, _ indexPath: String) throws(UserError) {
+    guard !name.isEmpty, name != ".", name != "..", !name.contains("/"), !name.contains("\0") else {
+      throw UserError(.badInput, at: indexPath, "\"\(name.prefix(80))\" is no plain file name")
+    }
+  }
+
+  package func contains(_ name: String) -> Bool { locations[name] != nil }
+
+  /// Type and shape of a tensor; an error when it is missing or not of the shape.
+  package func entry(_ name: String, shape: [Int]) throws(UserError) -> SafetensorsFile.Entry {
+    guard let location = locations[name] else {
+      throw UserError(
+        .badInput, at: directory, "tensor \(name) is missing",
+        fix: "copy or download the model again, or check that config.json belongs to it")
+    }
+    guard location.entry.shape == shape else {
+      throw UserError(
+        .badInput, at: files[location.file].path,
+        "tensor \(name) has shape \(location.entry.shape), but config.json says \(shape)")
+    }
+    return location.entry
+  }
+
+  /// Elements of a tensor as float32.
+  package func floats(_ name: String, _ range: Range<Int>? = nil) throws(UserError) -> [Float] {
+    guard let location = locations[name] else {
+      preconditionFailure("\(name) was not checked before it was read")
+    }
+    return try files[location.file].floats(location.entry, range)
+  }
+
+  /// The bytes of a tensor as they lie in the file.
+  package func withBytes<Result>(
+    _ name: String, _ body: (UnsafeRawBufferPointer) -> Result
+  ) -> Result {
+    guard let location = locations[name] else {
+      preconditionFailure("\(name) was not checked before it was read")
+    }
+    return unsafe files[location.file].withBytes(location.entry) { unsafe body($0) }
+  }
+}

@@ -1,0 +1,203 @@
+package import Compute
+package import Support
+
+/// How the frozen base is quantized while it is loaded.
+package struct QuantizationSettings: Sendable, Equatable {
+  /// Whether the linears of the blocks become NF4; otherwise everything keeps the file's type.
+  package var isNF4: Bool
+  package var isDouble: Bool
+  /// Whether the router is quantized, too.
+  package var includesRouter: Bool
+
+  package init(isNF4: Bool = false, isDouble: Bool = false, includesRouter: Bool = false) {
+    self.isNF4 = isNF4
+    self.isDouble = isDouble
+    self.includesRouter = includesRouter
+  }
+}
+
+/// Where the tensors of one slab lie: the embedding, a decoder layer, or the head, as contiguous
+/// bytes in the base's storage format.
+package struct SlabLayout: Sendable {
+  /// How a tensor is stored.
+  package enum Format: Sendable, Equatable {
+    /// A vector that is kept as float32, such as a norm's weight or a bias.
+    case vector
+    /// A matrix in the file's type.
+    case dense(ElementType)
+    case nf4(isDouble: Bool)
+  }
+
+  /// One tensor of a slab.
+  package struct Item: Sendable {
+    package var name: String
+    package var rows: Int
+    package var columns: Int
+    package var format: Format
+    package var isAlwaysFloat32: Bool
+    package var byteOffset: Int
+
+    package var count: Int { rows * columns }
+    /// The shape in the file.
+    package var fileShape: [Int] { format == .vector ? [columns] : [rows, columns] }
+
+    /// Byte sizes of the parts, each starting at a multiple of 64.
+    var partByteCounts: [Int] {
+      switch format {
+      case .vector: return [columns * 4]
+      case .dense(let type): return [count * type.byteCount]
+      case .nf4(let isDouble):
+        let codes = NF4.codeByteCount(count)
+        let blocks = NF4.blockCount(count)
+        return isDouble ? [codes, blocks, NF4.nestedBlockCount(count) * 4, 4] : [codes, blocks * 4]
+      }
+    }
+    var byteCount: Int { partByteCounts.reduce(0) { $0 + aligned($1) } }
+  }
+
+  package private(set) var items: [Item] = []
+  package private(set) var byteCount = 0
+  private var positions: [String: Int] = [:]
+
+  private mutating func add(
+    _ name: String, _ rows: Int, _ columns: Int, _ format: Format, isAlwaysFloat32: Bool = false
+  ) {
+    let item = Item(
+      name: name, rows: rows, columns: columns, format: format, isAlwaysFloat32: isAlwaysFloat32,
+      byteOffset: byteCount)
+    positions[name] = items.count
+    items.append(item)
+    byteCount += item.byteCount
+  }
+
+  /// The slabs of a model, 0 ... L + 1; every tensor is looked up in the files, its shape checked.
+  package static func slabs(
+    _ configuration: ModelConfiguration, _ files: ModelFiles, _ quantization: QuantizationSettings
+  ) throws(UserError) -> [SlabLayout] {
+    let C = configuration.hiddenSize
+    let V = configuration.vocabularySize
+    func matrix(
+      _ slab: inout SlabLayout, _ module: String, _ rows: Int, _ columns: Int,
+      isQuantized: Bool = true, isAlwaysFloat32: Bool = false
+    ) throws(UserError) {
+      let name = module + ".weight"
+      let entry = try files.entry(name, shape: [rows, columns])
+      guard let type = ElementType(entry.type) else {
+        throw UserError(
+          .badInput, at: files.directory,
+          "tensor \(name) has type \(entry.type.rawValue), but weights are F32, F16 or BF16")
+      }
+      let format = quantization.isNF4 && isQuantized
+        ? Format.nf4(isDouble: quantization.isDouble) : .dense(type)
+      slab.add(name, rows, columns, format, isAlwaysFloat32: isAlwaysFloat32)
+    }
+    func vector(_ slab: inout SlabLayout, _ name: String, _ count: Int) throws(UserError) {
+      _ = try files.entry(name, shape: [count])
+      slab.add(name, 1, count, .vector)
+    }
+
+    var embedding = SlabLayout()
+    try matrix(&embedding, "model.embed_tokens", V, C, isQuantized: false)
+    var slabs = [embedding]
+    for index in 0..<configuration.layerCount {
+      var slab = SlabLayout()
+      let names = LayerNames(configuration, layer: index)
+      try vector(&slab, names.inputNorm + ".weight", C)
+      try matrix(&slab, names.query, configuration.queryWidth, C)
+      try matrix(&slab, names.key, configuration.keyValueWidth, C)
+      try matrix(&slab, names.value, configuration.keyValueWidth, C)
+      if configuration.hasAttentionBias {
+        try vector(&slab, names.query + ".bias", configuration.queryWidth)
+        try vector(&slab, names.key + ".bias", configuration.keyValueWidth)
+        try vector(&slab, names.value + ".bias", configuration.keyValueWidth)
+      }
+      try matrix(&slab, names.output, C, configuration.queryWidth)
+      try vector(&slab, names.postAttentionNorm + ".weight", C)
+      if configuration.isMixture {
+        try matrix(
+          &slab, names.router, configuration.expertCount, C,
+          isQuantized: quantization.includesRouter, isAlwaysFloat32: true)
+      }
+      for expert in names.experts {
+        try matrix(&slab, expert.w1, configuration.intermediateSize, C)
+        try matrix(&slab, expert.w3, configuration.intermediateSize, C)
+        try matrix(&slab, expert.w2, C, configuration.intermediateSize)
+      }
+      slabs.append(slab)
+    }
+    var head = SlabLayout()
+    try vector(&head, "model.norm.weight", C)
+    // With tied embeddings the head multiplies by the embedding's own slab.
+    if !configuration.tiesEmbeddings { try matrix(&head, "lm_head", V, C, isQuantized: false) }
+    slabs.append(head)
+    return slabs
+  }
+
+  // MARK: Access
+
+  private func item(_ name: String) -> Item {
+    guard let position = positions[name] else { preconditionFailure("no \(name) in this slab") }
+    return items[position]
+  }
+
+  /// A vector of the slab, `[1, n]` float32.
+  package func vector(_ name: String, in slab: Tensor) -> Tensor {
+    parts(item(name), in: slab)[0]
+  }
+
+  /// A matrix of the slab.
+  package func matrix(_ module: String, in slab: Tensor) -> BaseMatrix {
+    let item = item(module + ".weight")
+    let parts = parts(item, in: slab)
+    let format: BaseMatrix.Format
+    switch item.format {
+    case .vector: preconditionFailure("\(module) is no matrix")
+    case .dense: format = .dense(parts[0])
+    case .nf4(isDouble: false): format = .nf4(codes: parts[0], scales: .plain(parts[1]))
+    case .nf4(isDouble: true):
+      format = .nf4(
+        codes: parts[0], scales: .nested(codes: parts[1], absmax: parts[2], offset: parts[3]))
+    }
+    return BaseMatrix(
+      rows: item.rows, columns: item.columns, format: format,
+      isAlwaysFloat32: item.isAlwaysFloat32)
+  }
+
+  /// The tensors an item consists of.
+  func parts(_ item: Item, in slab: Tensor) -> [Tensor] {
+    precondition(slab.elementType == .uint8 && slab.count >= byteCount)
+    var offset = slab.byteOffset + item.byteOffset
+    func part(_ byteCount: Int, _ type: ElementType, rows: Int = 1) -> Tensor {
+      defer { offset += aligned(byteCount) }
+      return Tensor(
+        storage: slab.storage, byteOffset: offset, rows: rows,
+        columns: byteCount / type.byteCount / rows, elementType: type)
+    }
+    let sizes = item.partByteCounts
+    switch item.format {
+    case .vector: return [part(sizes[0], .float32)]
+    case .dense(let type): return [part(sizes[0], type, rows: item.rows)]
+    case .nf4(isDouble: false): return [part(sizes[0], .uint8), part(sizes[1], .float32)]
+    case .nf4(isDouble: true):
+      return [
+        part(sizes[0], .uint8), part(sizes[1], .uint8), part(sizes[2], .float32),
+        part(sizes[3], .float32),
+      ]
+    }
+  }
+}
+
+/// The next multiple of 64.
+func aligned(_ byteCount: Int) -> Int { (byteCount + 63) / 64 * 64 }
+
+extension ElementType {
+  /// The type of a weight in a file; nil for types that are no weights.
+  init?(_ type: SafetensorsType) {
+    switch type {
+    case .float32: self = .float32
+    case .bfloat16: self = .bfloat16
+    case .float16: self = .float16
+    default: return nil
+    }
+  }
+}

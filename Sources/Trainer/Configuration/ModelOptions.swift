@@ -1,0 +1,88 @@
+package import Support
+
+/// The settings of every command that runs a model.
+package struct ModelOptions: Sendable, Equatable {
+  /// How the frozen base is stored.
+  package enum Quantization: String, Sendable, CaseIterable { case none, nf4 }
+  /// The number format of matrix products.
+  package enum MixedPrecision: String, Sendable, CaseIterable { case no, bf16 }
+  package enum Device: String, Sendable, CaseIterable { case auto, cpu, cuda }
+
+  /// A directory in Hugging Face layout; nil is the embedded demo model.
+  package var model: String?
+  package var quantization: Quantization
+  package var doubleQuantization: Bool
+  package var quantizesRouter: Bool
+  package var mixedPrecision: MixedPrecision
+  package var device: Device
+  /// 0: as many as the environment says.
+  package var threads: Int
+
+  package static let modelOption = Option(
+    "model", .path, defaultText: "the embedded demo model",
+    "Directory of the base model in Hugging Face layout.")
+
+  package static let storageOptions = [
+    Option(
+      "quant", .choice(words(Quantization.self)), default: .text("none"),
+      "Storage of the base weights: nf4 is QLoRA's 4-bit format."),
+    Option("double-quant", .toggle, "Stores the scales of nf4 in 8 bits, too."),
+    Option(
+      "quant-router", .toggle,
+      "Quantizes the router of a mixture of experts, too, as some other tools do."),
+    Option(
+      "mixed-precision", .choice(words(MixedPrecision.self)), default: .text("no"),
+      "Number format of matrix products; sums, norms, router and loss stay float32."),
+  ]
+
+  package static let machineOptions = [
+    Option(
+      "device", .choice(words(Device.self)), default: .text("auto"),
+      "Where to compute; auto takes a GPU where there is one."),
+    Option(
+      "threads", .integer(0...1024), default: .integer(0),
+      defaultText: "0, this process's share of the cores",
+      "Threads of each process on the CPU; results do not depend on it."),
+  ]
+
+  /// Takes the settings and checks how they go together.
+  package init(_ options: ParsedOptions) throws(UserError) {
+    model = options.textIfAny("model")
+    quantization = options.choice("quant", as: Quantization.self)
+    doubleQuantization = options.flag("double-quant")
+    quantizesRouter = options.flag("quant-router")
+    mixedPrecision = options.choice("mixed-precision", as: MixedPrecision.self)
+    device = options.choice("device", as: Device.self)
+    threads = options.integer("threads")
+    for name in ["double-quant", "quant-router"] where options.flag(name) && quantization == .none {
+      throw options.error(
+        name, "needs a quantized base, but --quant is none",
+        fix: "add --quant nf4, or leave --\(name) out")
+    }
+  }
+
+  /// The settings as lines of `run.yaml`.
+  var settings: [(name: String, value: JSONValue)] {
+    [
+      ("model", .init(model)),
+      ("quant", .string(quantization.rawValue)),
+      ("double-quant", .bool(doubleQuantization)),
+      ("quant-router", .bool(quantizesRouter)),
+      ("mixed-precision", .string(mixedPrecision.rawValue)),
+      ("device", .string(device.rawValue)),
+      ("threads", .integer(threads)),
+    ]
+  }
+}
+
+/// The words of an enumeration, for a choice.
+func words<Choice: CaseIterable & RawRepresentable>(_ type: Choice.Type) -> [String]
+where Choice.RawValue == String {
+  type.allCases.map(\.rawValue)
+}
+
+extension JSONValue {
+  init(_ text: String?) { self = text.map { .string($0) } ?? .null }
+  init(_ number: Int?) { self = number.map { .integer($0) } ?? .null }
+  init(_ number: Double?) { self = number.map { .double($0) } ?? .null }
+}

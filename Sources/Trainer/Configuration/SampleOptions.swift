@@ -1,0 +1,110 @@
+package import Support
+
+/// The settings of every command that reads samples.
+package struct SampleOptions: Sendable, Equatable {
+  /// What becomes of a sample longer than ``maxLength``.
+  package enum Overlength: String, Sendable, CaseIterable {
+    case error, drop
+    case truncatePrompt = "truncate-prompt"
+  }
+
+  /// A JSONL file; nil is the embedded demo data.
+  package var data: String?
+  /// Template of the text before the answer, `{column}` for a column; nil: from the columns.
+  package var prompt: String?
+  /// Template of the answer; nil: from the columns.
+  package var completion: String?
+  /// Tokens, the end token included.
+  package var maxLength: Int
+  package var overlength: Overlength
+
+  package static let dataOption = Option(
+    "data", .path, defaultText: "the embedded demo data",
+    "JSONL file of samples, one object a line.")
+
+  package static let templateOptions = [
+    Option(
+      "prompt", .text(placeholder: "TEMPLATE"), defaultText: "from the columns of the data",
+      #"Text before the answer, with {column} for a column of the data and \n for a new line."#),
+    Option(
+      "completion", .text(placeholder: "TEMPLATE"), defaultText: "from the columns of the data",
+      "The answer to learn, written like --prompt; the end token follows it."),
+  ]
+
+  package static let lengthOptions = [
+    Option(
+      "max-length", .integer(2...1 << 24), default: .integer(2048),
+      "Most tokens of a sample, its end token included."),
+    Option(
+      "overlength", .choice(words(Overlength.self)), default: .text("error"),
+      "What to do with longer samples; the answer is never cut."),
+  ]
+
+  /// Takes the settings and checks how they go together.
+  ///
+  /// - Parameters:
+  ///   - options: the settings.
+  ///   - needsCompletion: whether a prompt alone makes no sense.
+  /// - Throws: ``UserError``.
+  package init(_ options: ParsedOptions, needsCompletion: Bool = true) throws(UserError) {
+    data = options.textIfAny("data")
+    prompt = Self.template("prompt", options)
+    completion = Self.template("completion", options)
+    maxLength = options.integer("max-length")
+    overlength = options.choice("overlength", as: Overlength.self)
+    if needsCompletion && prompt != nil && completion == nil {
+      throw options.error(
+        "prompt", "gives the text before the answer, but --completion is missing",
+        fix: "add --completion, for example --completion '{output}'")
+    }
+  }
+
+  /// A template. Shells pass `\n` on as two characters, so on the command line `\n`, `\t` and `\\`
+  /// mean what they mean in YAML; in a file YAML has read them already.
+  private static func template(_ name: String, _ options: ParsedOptions) -> String? {
+    guard let text = options.textIfAny(name) else { return nil }
+    return options.origin(of: name) == .commandLine ? unescaped(text) : text
+  }
+
+  static func unescaped(_ text: String) -> String {
+    var result = ""
+    var isEscaped = false
+    for character in text {
+      if isEscaped {
+        switch character {
+        case "n": result += "\n"
+        case "t": result += "\t"
+        case "\\": result += "\\"
+        default: result += "\\\(character)"
+        }
+        isEscaped = false
+      } else if character == "\\" {
+        isEscaped = true
+      } else {
+        result.append(character)
+      }
+    }
+    return isEscaped ? result + "\\" : result
+  }
+
+  /// The settings as lines of `run.yaml`.
+  var settings: [(name: String, value: JSONValue)] {
+    [
+      ("data", .init(data)),
+      ("prompt", .init(prompt)),
+      ("completion", .init(completion)),
+      ("max-length", .integer(maxLength)),
+      ("overlength", .string(overlength.rawValue)),
+    ]
+  }
+}
+
+/// The rule that a model and its data come together: both, or neither for the demo.
+func checkModelAndData(_ options: ParsedOptions) throws(UserError) {
+  for (present, missing) in [("model", "data"), ("data", "model")] {
+    guard options.textIfAny(present) != nil, options.textIfAny(missing) == nil else { continue }
+    throw options.error(
+      present, "given without --\(missing); a run has both, or neither for the embedded demo",
+      fix: "add --\(missing), or leave --\(present) out")
+  }
+}

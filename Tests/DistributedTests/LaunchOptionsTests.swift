@@ -1,0 +1,52 @@
+import DistributedTraining
+import Support
+import Testing
+
+@Suite struct LaunchOptionsTests {
+  @Test func flagsEndAtTheCommand() throws {
+    let options = try LaunchOptions(
+      ["--nproc", "4", "--hostfile=hosts", "--verbose", "train", "--nproc", "7", "--help"])
+    #expect(options.nproc == 4)
+    #expect(options.hostfile == "hosts")
+    #expect(options.isVerbose && !options.wantsHelp)
+    #expect(options.command == ["train", "--nproc", "7", "--help"])
+  }
+
+  @Test func helpNeedsNoCommand() throws {
+    #expect(try LaunchOptions(["--help"]).wantsHelp)
+    #expect(LaunchOptions.help.split(separator: "\n").allSatisfy { $0.count <= 100 })
+  }
+
+  @Test(arguments: [
+    (["--nproc", "0", "train"], "--nproc: \"0\" is not a number of ranks from 1 to 65536"),
+    (["--nproc", "four", "train"], "--nproc: \"four\" is not a number of ranks from 1 to 65536"),
+    (["--nproc"], "--nproc: a value is missing"),
+    (["--lr", "1", "train"], "--lr: launch has no such flag"),
+    (["--verbose=yes", "train"], "--verbose=yes: launch has no such flag"),
+    (["--nproc", "2"], "launch: no command to run"),
+    (["launch", "train"], "launch: launch cannot run itself"),
+  ])
+  func errorsNameTheFlag(_ arguments: [String], _ expected: String) {
+    let error = #expect(throws: UserError.self) { try LaunchOptions(arguments) }
+    #expect(error?.description.split(separator: "\n").first.map { String($0) } == expected)
+  }
+
+  @Test func rankCountComesFromFlagOrHostfile() throws {
+    let path = "/tmp/accelerate-swift-test-hosts-\(UInt64.random(in: 0...UInt64.max))"
+    try FileSystem.write(Array("node-a slots=2\nnode-b slots=3\n".utf8), to: path)
+    defer { try? FileSystem.remove(path) }
+    #expect(try LaunchOptions(["train"]).placement().rankCount == 1)
+    #expect(try LaunchOptions(["--nproc", "3", "train"]).placement().rankCount == 3)
+    #expect(try LaunchOptions(["--hostfile", path, "train"]).placement().rankCount == 5)
+    let fitting = try LaunchOptions(["--hostfile", path, "--nproc", "4", "train"]).placement()
+    #expect(fitting.rankCount == 4 && fitting.hosts.hosts.count == 2)
+    let error = #expect(throws: UserError.self) {
+      try LaunchOptions(["--hostfile", path, "--nproc", "6", "train"]).placement()
+    }
+    #expect(
+      error?.description == """
+        --nproc 6: \(path) has 5 slots on 2 hosts.
+          fix: ask for at most 5 ranks, or raise slots=N in the file.
+        """)
+  }
+}
