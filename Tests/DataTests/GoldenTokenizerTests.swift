@@ -36,6 +36,26 @@ struct GoldenTokenizerTests {
     }
   }
 
+  /// A text that continues another comes out as it went in, its leading spaces included.
+  @Test(arguments: ["llama2-hf", "llama2-sp", "mistral-v0.1-hf"])
+  func continuationsComeOutExactly(_ name: String) throws {
+    let reference = try FileSystem.readJSON(SharedData.path("reference/tokenizers/\(name).json"))
+    let file = try #require(reference["path"]?.stringValue).dropFirst("data/tokenizers/".count)
+    let tokenizer = try Self.tokenizer(String(file))
+    var count = 0
+    for row in try #require(reference["rows"]?.arrayValue) {
+      let text = try #require(row["text"]?.stringValue)
+      // The visible space decodes to a space, and special tokens to nothing.
+      if text.unicodeScalars.contains("\u{2581}") || row["decoded"] != row["decoded_skip"] {
+        continue
+      }
+      let ids = try tokenizer.encode(text, isContinuation: true)
+      #expect(tokenizer.decodeContinuation(ids).isExactly(text))
+      count += 1
+    }
+    #expect(count > 300)
+  }
+
   @Test func llamaCppVectors() throws {
     let base = "data/tokenizers/llama.cpp-vocab/ggml-vocab-llama-spm.gguf"
     let separator = Array("\n__ggml_vocab_test__\n".utf8)

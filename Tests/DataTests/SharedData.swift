@@ -1,7 +1,6 @@
 import Glibc
 import Support
 
-
 /// Reference files outside the project, which some tests compare with when they are there.
 enum SharedData {
   /// The directory: `ACCELERATE_SHARED`, or `shared` beside the package.

@@ -13,6 +13,8 @@ package struct Dataset: Sendable {
     package var dropped = 0
     /// Rows whose prompt was cut.
     package var truncated = 0
+
+    package init() {}
   }
 
   package private(set) var samples: [Sample] = []

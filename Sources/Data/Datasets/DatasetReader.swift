@@ -25,7 +25,8 @@ package struct DatasetReader: Sendable {
       templates = .pair(prompt: prompt, completion: completion)
     case (nil, nil): templates = nil
     default:
-      let (given, other) = prompt == nil ? ("--completion", "--prompt") : ("--prompt", "--completion")
+      let (given, other) =
+        prompt == nil ? ("--completion", "--prompt") : ("--prompt", "--completion")
       throw UserError(
         .usage, at: given, "is given without \(other)",
         fix: "add \(other), for example \(other) '\(prompt == nil ? "{input}" : "{output}")'")

@@ -60,12 +60,14 @@ struct LengthRule {
         .badInput, at: location,
         "the answer alone does not fit into --max-length \(maxLength) in \(refusedCount) of "
           + "\(rowCount) rows; the longest needs \(refusedLongest) tokens",
-        fix: "raise --max-length to \(refusedLongest), or leave such rows out with --overlength drop")
+        fix:
+          "raise --max-length to \(refusedLongest), or leave such rows out with --overlength drop")
     }
     throw UserError(
       .badInput, at: location,
       "\(refusedCount) of \(rowCount) rows are longer than --max-length \(maxLength); the longest "
         + "has \(refusedLongest) tokens",
-      fix: "raise --max-length to \(refusedLongest), or choose --overlength drop or truncate-prompt")
+      fix: "raise --max-length to \(refusedLongest), or choose --overlength drop or truncate-prompt"
+    )
   }
 }

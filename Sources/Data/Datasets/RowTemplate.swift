@@ -111,7 +111,8 @@ extension JSONObject {
     case 0: return "no columns"
     case 1: return "only the column \(quoted[0])"
     default:
-      return "the columns \(quoted.dropLast().joined(separator: ", ")) and \(quoted[quoted.count - 1])"
+      return
+        "the columns \(quoted.dropLast().joined(separator: ", ")) and \(quoted[quoted.count - 1])"
     }
   }
 }

@@ -110,7 +110,8 @@ package struct PackPlan: Sendable {
           .badInput, at: "--pack-tokens",
           "\(count) of \(lengths.count) samples are longer than a pack of \(capacity) tokens; the "
             + "longest has \(longest)",
-          fix: "raise --pack-tokens to \(longest), or shorten samples with --max-length \(capacity)")
+          fix: "raise --pack-tokens to \(longest), or shorten samples with --max-length \(capacity)"
+        )
       }
     }
   }
@@ -149,7 +150,8 @@ extension PackPlan {
   /// to fill.
   package var fillRate: Double? {
     guard case .packTokens(let capacity) = settings.filling else { return nil }
-    let packCount = cached.epoch == 1 ? cached.packs.count : Self.packs(ofEpoch: 1, lengths, settings).count
+    let packCount =
+      cached.epoch == 1 ? cached.packs.count : Self.packs(ofEpoch: 1, lengths, settings).count
     return Double(lengths.reduce(0, +)) / (Double(packCount) * Double(capacity))
   }
 

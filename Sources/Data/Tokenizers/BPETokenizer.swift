@@ -23,16 +23,15 @@ package struct BPETokenizer: Tokenizer {
     self.definition = definition
     self.bosID = bosID
     self.eosID = eosID
+    /// The library normalizes such a token like a text of its own, prefix included.
+    func text(_ token: AddedToken) -> [UInt8] {
+      let content = Array(token.content.utf8)
+      guard token.isNormalized else { return content }
+      return Self.normalize(content, definition.normalizer, skipsPrefix: false)
+    }
     func splitter(normalized: Bool) -> AddedTokenSplitter {
       AddedTokenSplitter(
-        definition.addedTokens.filter { $0.isNormalized == normalized }.map { token in
-          let content = Array(token.content.utf8)
-          // The library normalizes the token like a text of its own, prefix included.
-          let pattern =
-            normalized
-            ? Self.normalize(content, definition.normalizer, skipsPrefix: false) : content
-          return (token, pattern)
-        })
+        definition.addedTokens.filter { $0.isNormalized == normalized }.map { ($0, text($0)) })
     }
     rawSplitter = splitter(normalized: false)
     normalizedSplitter = splitter(normalized: true)
@@ -53,7 +52,7 @@ package struct BPETokenizer: Tokenizer {
       if let scalar = scalars.first, scalars.dropFirst().isEmpty { characterIDs[scalar.value] = id }
       texts[Int(id)] = Array(token.text.utf8)
     }
-    for token in definition.addedTokens { texts[Int(token.id)] = Array(token.content.utf8) }
+    for token in definition.addedTokens { texts[Int(token.id)] = text(token) }
     self.characterIDs = characterIDs
     self.texts = texts
     vocabularySize = definition.vocabularySize

@@ -63,7 +63,8 @@ package struct SentencePieceTokenizer: Tokenizer {
         guard let id = nameIDs[key] ?? textIDs[key] else {
           throw UserError(
             .badInput, at: path,
-            "tokenizer_config.json names the \(field) \"\(given)\", but the model has no such piece")
+            "tokenizer_config.json names the \(field) \"\(given)\", but the model has no such piece"
+          )
         }
         return id
       }
@@ -176,7 +177,8 @@ extension SentencePieceTokenizer {
   }
 
   private func surface(_ id: Int32) -> [UInt8] {
-    Int(id) < pieces.count ? Array(pieces[Int(id)].text.utf8) : extraCharacters[Int(id) - pieces.count]
+    Int(id) < pieces.count
+      ? Array(pieces[Int(id)].text.utf8) : extraCharacters[Int(id) - pieces.count]
   }
 
   /// See ``Tokenizer/decode(_:)``. Ids outside the vocabulary are left out.

@@ -142,7 +142,8 @@ extension TokenizerDefinition {
           "the id \(id) belongs to \"\(present.text)\" and to the added token \"\(content)\"")
       }
       if let own = vocabulary[key], own != Int32(id) {
-        throw source.broken("the added token \"\(content)\" has the id \(id), but \(own) in the vocabulary")
+        throw source.broken(
+          "the added token \"\(content)\" has the id \(id), but \(own) in the vocabulary")
       }
       taken[Int32(id)] = key
       addedTokens.append(

@@ -9,6 +9,13 @@ package struct LoadedTokenizer: Sendable {
   package var path: String
   /// Names of the tokenizer's files in the directory, which are copied beside an adapter.
   package var fileNames: [String]
+
+  package init(tokenizer: any Tokenizer, addsBOS: Bool, path: String, fileNames: [String]) {
+    self.tokenizer = tokenizer
+    self.addsBOS = addsBOS
+    self.path = path
+    self.fileNames = fileNames
+  }
 }
 
 /// Finds and loads the tokenizer of a model directory.
@@ -42,9 +49,12 @@ package enum TokenizerFactory {
     if let document = try json("tokenizer.json") {
       let path = path("tokenizer.json")
       let definition = try TokenizerDefinition(document, path: path)
-      let bosID = try id(settings.bosToken, definition, path) ?? definition.tokensBefore.first
+      let bosID =
+        try id(settings.bosToken, definition, path)
+        ?? definition.tokensBefore.first
         .flatMap(definition.id(of:))
-      let eosID = try id(settings.eosToken, definition, path) ?? definition.tokensAfter.last
+      let eosID =
+        try id(settings.eosToken, definition, path) ?? definition.tokensAfter.last
         .flatMap(definition.id(of:)) ?? definition.id(of: "</s>")
       return LoadedTokenizer(
         tokenizer: BPETokenizer(definition, bosID: bosID, eosID: eosID),
