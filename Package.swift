@@ -40,6 +40,10 @@ let package = Package(
   targets: [
     // C shims. Each names the one library it speaks to.
     .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
+    // The demo's model and data, embedded in the program.
+    .target(
+      name: "CDemo", exclude: ["files"],
+      cSettings: [.unsafeFlags(["-std=c23", "-Wno-c23-extensions"])]),
     .target(name: "COneDNN", linkerSettings: [.linkedLibrary("dnnl")]),
     .target(name: "CMPI", cSettings: [.unsafeFlags(mpiIncludeFolders.map { "-I\($0)" })]),
 
@@ -60,6 +64,7 @@ let package = Package(
       name: "Trainer",
       dependencies: [
         "Data", "Model", "Optim", "DistributedTraining", "ComputeCPU", "Compute", "Support",
+        "CDemo",
       ],
       swiftSettings: strict),
     .executableTarget(

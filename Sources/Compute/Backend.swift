@@ -26,6 +26,8 @@ package protocol Backend: AnyObject, Sendable {
   func upload(_ values: [Int32], to tensor: Tensor) throws(ComputeError)
   /// The elements of a float32 tensor; waits until they are computed.
   func download(_ tensor: Tensor) throws(ComputeError) -> [Float]
+  /// The elements of an int32 tensor; waits until they are computed.
+  func downloadInt32(_ tensor: Tensor) throws(ComputeError) -> [Int32]
   /// Sets every byte to zero.
   func zero(_ tensor: Tensor) throws(ComputeError)
   /// Copies elements of the same type and count.

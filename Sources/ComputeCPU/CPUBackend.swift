@@ -62,6 +62,10 @@ package final class CPUBackend: Backend, Sendable {
     unsafe Array(UnsafeBufferPointer(start: tensor.floats, count: tensor.count))
   }
 
+  package func downloadInt32(_ tensor: Tensor) throws(ComputeError) -> [Int32] {
+    unsafe Array(UnsafeBufferPointer(start: tensor.int32s, count: tensor.count))
+  }
+
   package func zero(_ tensor: Tensor) throws(ComputeError) {
     let address = unsafe SendableRawPointer(tensor.address)
     forEachChunk(tensor.byteCount, of: 1 << 20) { range in

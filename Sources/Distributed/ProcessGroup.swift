@@ -127,3 +127,26 @@ extension ProcessGroup {
     return result
   }
 }
+
+extension ProcessGroup {
+  /// The text of rank 0, on every rank.
+  package func broadcast(_ text: String) throws(UserError) -> String {
+    let lengths = try allGather([Double(text.utf8.count)])
+    var bytes = [UInt8](repeating: 0, count: Int(lengths[0][0]))
+    if rank == 0 { bytes = Array(text.utf8) }
+    try broadcast(array: &bytes)
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  /// The elements of rank 0, on every rank; as many everywhere.
+  package func broadcast<Element: BitwiseCopyable>(array: inout [Element]) throws(UserError) {
+    let outcome: Result<Void, UserError> = unsafe array.withUnsafeMutableBytes { bytes in
+      do throws(UserError) {
+        return .success(try unsafe broadcast(bytes, from: 0))
+      } catch {
+        return .failure(error)
+      }
+    }
+    try outcome.get()
+  }
+}

@@ -73,4 +73,22 @@ package struct ActivationPlan {
     }
     return arena.highWaterMark
   }
+
+  /// Bytes of the arena for continuing texts.
+  ///
+  /// - Parameters:
+  ///   - tokenCount: tokens of all prompts that are continued side by side.
+  ///   - textCount: these prompts.
+  /// - Returns: bytes.
+  package func generationByteCount(tokenCount: Int, textCount: Int) throws -> Int {
+    arena.reset()
+    let zeros = [Int32](repeating: 0, count: max(tokenCount, textCount))
+    let pass = try model.forward(
+      PackInput(
+        tokens: zeros, positions: zeros, sampleIndices: zeros, boundaries: [0, zeros.count],
+        targetRows: [], targets: []), retention: .nothing)
+    _ = try model.logits(pass, rows: [Int32](repeating: 0, count: textCount))
+    _ = arena.allocate(1, textCount, .int32)
+    return arena.highWaterMark
+  }
 }

@@ -70,9 +70,22 @@ package struct AdapterFile: Sendable {
       loraRank: loraRank, alpha: alpha, dropout: Float(json["lora_dropout"]?.doubleValue ?? 0),
       isRankStabilized: json["use_rslora"]?.boolValue ?? false, targets: targets)
     layout = AdapterLayout(configuration, settings)
+    values = try Self.values(of: file, layout: layout)
+  }
+
+  /// The flat vector of a layout from an adapter's tensors.
+  ///
+  /// - Parameters:
+  ///   - file: `adapter_model.safetensors`.
+  ///   - layout: names and shapes that must be there.
+  /// - Returns: the values.
+  /// - Throws: ``UserError`` for a tensor that is missing, of another shape or not finite.
+  package static func values(of file: SafetensorsFile, layout: AdapterLayout) throws(UserError)
+    -> [Float]
+  {
     var values = [Float](repeating: 0, count: layout.elementCount)
     for entry in layout.entries {
-      for (name, shape, range) in Self.tensors(entry, loraRank) {
+      for (name, shape, range) in tensors(entry, layout.settings.loraRank) {
         guard let stored = file.entries[name] else {
           throw UserError(
             .badInput, at: file.path,
@@ -90,7 +103,7 @@ package struct AdapterFile: Sendable {
         values.replaceSubrange(range, with: floats)
       }
     }
-    self.values = values
+    return values
   }
 
   private static func refuseUnknownFeatures(_ json: JSONValue, _ path: String) throws(UserError) {

@@ -18,6 +18,9 @@ package final class PlanningBackend: Backend {
   package func download(_ tensor: Tensor) throws(ComputeError) -> [Float] {
     [Float](repeating: 0, count: tensor.count)
   }
+  package func downloadInt32(_ tensor: Tensor) throws(ComputeError) -> [Int32] {
+    [Int32](repeating: 0, count: tensor.count)
+  }
   package func zero(_ tensor: Tensor) throws(ComputeError) {}
   package func copy(_ source: Tensor, to destination: Tensor) throws(ComputeError) {}
   package func add(_ x: Tensor, to out: Tensor) throws(ComputeError) {}

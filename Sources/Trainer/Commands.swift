@@ -1,3 +1,4 @@
+internal import DistributedTraining
 package import Support
 
 /// A command that computes.
@@ -10,7 +11,10 @@ package enum TrainCommand {
   package static func configuration(_ arguments: [String]) throws(UserError)
     -> TrainConfiguration?
   {
-    guard let options = try TrainConfiguration.parser.optionsOrHelp(arguments) else { return nil }
+    guard var options = try TrainConfiguration.parser.optionsOrHelp(arguments) else { return nil }
+    if !options.isGiven("model") && !options.isGiven("data") {
+      options = options.replacingDefaults(Demo.settings)
+    }
     let configuration = try TrainConfiguration(options)
     if let output = configuration.output {
       try OutputDirectory.check(output, resumes: configuration.resumes)
@@ -24,10 +28,12 @@ package enum TrainCommand {
   ///   - arguments: what follows `train`.
   ///   - environment: what the process was given.
   /// - Returns: the exit code.
-  /// - Throws: ``UserError`` and what the run throws.
+  /// - Throws: ``UserError`` for arguments; failures of the run are reported by the rank they hit.
   package static func run(_ arguments: [String], environment: ProgramEnvironment) throws -> Int32 {
-    guard try configuration(arguments) != nil else { return ExitCode.success }
-    throw UserError(.usage, at: "train", "not available")
+    guard let configuration = try configuration(arguments) else { return ExitCode.success }
+    return RankJob.run { group in
+      try TrainRun(configuration: configuration, environment: environment, group: group).run()
+    }
   }
 }
 
@@ -36,15 +42,20 @@ package enum EvaluateCommand {
   package static func configuration(_ arguments: [String]) throws(UserError)
     -> EvaluateConfiguration?
   {
-    guard let options = try EvaluateConfiguration.parser.optionsOrHelp(arguments) else {
+    guard var options = try EvaluateConfiguration.parser.optionsOrHelp(arguments) else {
       return nil
+    }
+    if !options.isGiven("model") && !options.isGiven("data") {
+      options = options.replacingDefaults(Demo.settings)
     }
     return try EvaluateConfiguration(options)
   }
 
   package static func run(_ arguments: [String], environment: ProgramEnvironment) throws -> Int32 {
-    guard try configuration(arguments) != nil else { return ExitCode.success }
-    throw UserError(.usage, at: "evaluate", "not available")
+    guard let configuration = try configuration(arguments) else { return ExitCode.success }
+    return RankJob.run { group in
+      try EvaluateRun(configuration: configuration, environment: environment, group: group).run()
+    }
   }
 }
 
@@ -53,14 +64,17 @@ package enum GenerateCommand {
   package static func configuration(_ arguments: [String]) throws(UserError)
     -> GenerateConfiguration?
   {
-    guard let options = try GenerateConfiguration.parser.optionsOrHelp(arguments) else {
+    guard var options = try GenerateConfiguration.parser.optionsOrHelp(arguments) else {
       return nil
     }
+    if !options.isGiven("model") { options = options.replacingDefaults(Demo.settings) }
     return try GenerateConfiguration(options)
   }
 
   package static func run(_ arguments: [String], environment: ProgramEnvironment) throws -> Int32 {
-    guard try configuration(arguments) != nil else { return ExitCode.success }
-    throw UserError(.usage, at: "generate", "not available")
+    guard let configuration = try configuration(arguments) else { return ExitCode.success }
+    return RankJob.run { group in
+      try GenerateRun(configuration: configuration, environment: environment, group: group).run()
+    }
   }
 }

@@ -43,4 +43,15 @@ package struct LoadedBase {
       stream: ResidentLayers(slabs: slabs),
       byteCount: loader.slabs.reduce(0) { $0 + $1.byteCount })
   }
+
+  /// SHA-256 over shapes, types and storage formats of the tensors and over `config.json`.
+  ///
+  /// The weights themselves are not read: it tells another model or quantization, not a flipped bit.
+  package var digest: String {
+    var text = (try? FileSystem.readText("\(files.directory)/config.json")) ?? ""
+    for layout in layouts {
+      for item in layout.items { text += "\n\(item.name) \(item.rows) \(item.columns) \(item.format)" }
+    }
+    return SHA256.hexadecimal(Array(text.utf8))
+  }
 }

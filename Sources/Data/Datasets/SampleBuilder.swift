@@ -33,13 +33,17 @@ package struct SampleBuilder: Sendable {
     }
   }
 
-  private let tokenizer: any Tokenizer
+  /// Nil serves rows that are tokens already.
+  private let tokenizer: (any Tokenizer)?
   private let bosID: Int32?
   private let settings: Settings
 
-  package init(_ loaded: LoadedTokenizer, settings: Settings = Settings()) {
-    tokenizer = loaded.tokenizer
-    bosID = loaded.addsBOS ? loaded.tokenizer.bosID : nil
+  /// - Parameters:
+  ///   - loaded: the tokenizer; without one every row must be tokens.
+  ///   - settings: what is trained, and how long samples may be.
+  package init(_ loaded: LoadedTokenizer?, settings: Settings = Settings()) {
+    tokenizer = loaded?.tokenizer
+    bosID = loaded?.addsBOS == true ? loaded?.tokenizer.bosID : nil
     self.settings = settings
   }
 
@@ -54,14 +58,22 @@ package struct SampleBuilder: Sendable {
 
   /// Tokens and labels of one row: the token that begins sequences, prompt, answer, end token.
   func draft(_ row: Row) throws -> Draft {
+    if case .tokens(let ids, let labels) = row {
+      let first = labels.dropFirst().firstIndex { $0 != Sample.ignoredLabel } ?? labels.count
+      return Draft(
+        sample: Sample(tokens: ids, labels: labels), answerStart: first, isTokenRow: true)
+    }
+    guard let tokenizer else {
+      throw UserError(
+        .badInput, "the row is text, but the model directory has no tokenizer",
+        fix: "put tokenizer.json or tokenizer.model into the model directory, or give rows of "
+          + "input_ids and labels")
+    }
     var tokens = bosID.map { [$0] } ?? []
     let bosCount = tokens.count
     let answerStart: Int
     switch row {
-    case .tokens(let ids, let labels):
-      let first = labels.dropFirst().firstIndex { $0 != Sample.ignoredLabel } ?? labels.count
-      return Draft(
-        sample: Sample(tokens: ids, labels: labels), answerStart: first, isTokenRow: true)
+    case .tokens: preconditionFailure("token rows were taken above")
     case .pair(let prompt, let completion):
       tokens += try tokenizer.encode(prompt, isContinuation: false)
       answerStart = tokens.count
@@ -87,18 +99,21 @@ package struct SampleBuilder: Sendable {
   ///
   /// - Parameters:
   ///   - reader: the dataset.
+  ///   - limit: the first rows only; nil for all.
   ///   - progress: called now and then with bytes done and bytes in all.
   /// - Returns: the samples in file order, and their numbers.
   /// - Throws: `UserError` for the first row that is wrong, for rows that are too long unless a
   ///   policy takes care of them, and for a dataset that nothing can be learned from.
   package func build(
-    _ reader: DatasetReader, progress: ((_ done: Int, _ total: Int) -> Void)? = nil
+    _ reader: DatasetReader, limit: Int? = nil,
+    progress: ((_ done: Int, _ total: Int) -> Void)? = nil
   ) throws -> Dataset {
     var dataset = Dataset()
-    var lengthRule = LengthRule(settings, bosID: tokenizer.bosID)
+    var lengthRule = LengthRule(settings, bosID: tokenizer?.bosID)
     var endTokenCount = 0
     var tokenRowCount = 0
     try reader.forEachRow(progress: progress) { row, line in
+      guard dataset.summary.rows < limit ?? .max else { return }
       let draft: Draft
       do {
         draft = try self.draft(row)
@@ -109,7 +124,7 @@ package struct SampleBuilder: Sendable {
       dataset.summary.rows += 1
       if draft.isTokenRow { tokenRowCount += 1 }
       guard let sample = lengthRule.apply(draft, line: line) else { return }
-      if let eosID = tokenizer.eosID, sample.tokens.count > 1, sample.labels.last == eosID {
+      if let eosID = tokenizer?.eosID, sample.tokens.count > 1, sample.labels.last == eosID {
         endTokenCount += 1
       }
       dataset.append(sample, line: line)

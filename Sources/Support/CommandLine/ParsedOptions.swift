@@ -28,6 +28,21 @@ package struct ParsedOptions: Sendable {
     return entry
   }
 
+  /// The same settings with other defaults for those the user did not give.
+  ///
+  /// - Parameter defaults: names the command declares or not; the latter are passed over.
+  /// - Returns: the settings.
+  package func replacingDefaults(_ defaults: [(name: String, value: OptionValue)])
+    -> ParsedOptions
+  {
+    var result = self
+    for (name, value) in defaults {
+      guard let entry = entries[name], entry.origin == .defaultValue else { continue }
+      result.entries[name] = Entry(value: value, origin: .defaultValue)
+    }
+    return result
+  }
+
   package func origin(of name: String) -> OptionOrigin { entry(name).origin }
 
   /// Whether the user gave a value, as a flag or in the file.

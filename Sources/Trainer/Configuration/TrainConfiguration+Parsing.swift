@@ -33,6 +33,8 @@ extension TrainConfiguration {
     loraTargets = try LoRATargets.canonical(options.list("lora-targets"), options)
     usesRankStabilizedScaling = options.flag("rslora")
     initialAdapter = options.textIfAny("init-adapter")
+    givenLoRAFlags = Set(
+      ["lora-r", "lora-alpha", "lora-dropout", "lora-targets", "rslora"].filter(options.isGiven))
 
     gradientCheckpointing = options.choice(
       "gradient-checkpointing", as: GradientCheckpointing.self)

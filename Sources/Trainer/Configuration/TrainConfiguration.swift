@@ -49,6 +49,8 @@ package struct TrainConfiguration: Sendable, Equatable {
   package var loraTargets: [String]
   /// Scaling `alpha / sqrt(r)` in place of `alpha / r`.
   package var usesRankStabilizedScaling: Bool
+  /// Which of the flags about adapters the user gave; the others yield to `initialAdapter`.
+  package var givenLoRAFlags: Set<String>
   /// An adapter directory to start from; nil: fresh.
   package var initialAdapter: String?
 

@@ -15,6 +15,7 @@ package struct ProgressBar {
     package var step: Int
     package var loss: Double?
     package var gradientNorm: Double?
+    package var learningRate: Double?
     package var tokensPerSecond: Double?
 
     package init(

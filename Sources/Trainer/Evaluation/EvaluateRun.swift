@@ -1,0 +1,60 @@
+internal import DistributedTraining
+internal import Model
+internal import Support
+
+/// One run of `evaluate`.
+struct EvaluateRun {
+  let configuration: EvaluateConfiguration
+  let environment: ProgramEnvironment
+  let group: any ProcessGroup
+
+  /// Evaluates the base, and the base with its adapter where one is given.
+  ///
+  /// - Returns: the exit code.
+  /// - Throws: ``UserError`` and what devices and ranks throw.
+  func run() throws -> Int32 {
+    let isDemo = configuration.base.model == nil
+    let demo = isDemo ? try Demo.materialize(cacheDirectory: environment.cacheDirectory) : nil
+    let directory = configuration.base.model ?? demo?.model ?? ""
+    let session = try ModelSession(
+      configuration.base, directory: directory, group: group, environment: environment)
+    let shape = session.base.configuration
+    let set = try SampleSet(
+      path: configuration.samples.data ?? demo?.heldOutData ?? "", options: configuration.samples,
+      trainOn: .completion, modelDirectory: directory, vocabularySize: shape.vocabularySize,
+      limit: configuration.limit)
+    let adapter = try configuration.adapter.map { path throws(UserError) in
+      try AdapterFile(directory: path, configuration: shape, base: session.base.files)
+    }
+
+    let evaluation = LossEvaluation(
+      samples: set.dataset.samples, packTokens: max(2048, configuration.samples.maxLength),
+      group: group)
+    var questions: MatchEvaluation?
+    if let tokenizer = set.tokenizer, configuration.maxNewTokens > 0, !set.questions.isEmpty {
+      questions = MatchEvaluation(
+        questions: set.questions, tokenizer: tokenizer.tokenizer, endIDs: set.endIDs(shape),
+        maximumNewTokens: configuration.maxNewTokens, group: group)
+    }
+    let plan = try session.makePlan(adapters: adapter?.layout)
+    var bytes = try MemoryPlan.activationByteCount(
+      plan, shapes: evaluation.shapes, retention: .nothing, hasDropout: false)
+    if let batch = questions?.largestBatch {
+      bytes = max(
+        bytes, try plan.generationByteCount(tokenCount: batch.tokens, textCount: batch.texts))
+    }
+    let longest = max(set.dataset.summary.longest, questions?.longestText ?? 0)
+    let base = try session.makeModel(
+      adapters: nil, positionCount: longest, arenaByteCount: bytes)
+    let adapted = try adapter.map {
+      try session.makeModel(
+        adapters: session.makeWeights($0.layout, $0.values), positionCount: longest,
+        arenaByteCount: bytes)
+    }
+    let comparison = try Comparison.run(
+      base: base, adapted: adapted, evaluation: evaluation, questions: questions,
+      reporter: session.reporter)
+    if group.rank == 0 { Console.writeOutput(comparison.table) }
+    return ExitCode.success
+  }
+}

@@ -1,0 +1,60 @@
+internal import Data
+internal import DistributedTraining
+internal import Model
+
+/// The loss over a fixed list of packs, on any number of ranks.
+struct LossEvaluation {
+  let packs: [PackInput]
+  let group: any ProcessGroup
+
+  /// Packs of consecutive samples, formed without regard to ranks.
+  ///
+  /// - Parameters:
+  ///   - samples: of the held-out data.
+  ///   - packTokens: the most tokens of a pack; a longer sample is one by itself.
+  ///   - group: the ranks.
+  init(samples: [Sample], packTokens: Int, group: any ProcessGroup) {
+    self.group = group
+    var packs: [PackInput] = []
+    var pending: [Int] = []
+    var count = 0
+    for index in samples.indices {
+      let length = samples[index].tokens.count
+      if !pending.isEmpty && count + length > packTokens {
+        packs.append(PackInput(Pack(pending, of: samples)))
+        (pending, count) = ([], 0)
+      }
+      pending.append(index)
+      count += length
+    }
+    if !pending.isEmpty { packs.append(PackInput(Pack(pending, of: samples))) }
+    self.packs = packs
+  }
+
+  /// Tokens and targets of each pack, for the memory plan.
+  var shapes: [(tokens: Int, targets: Int)] {
+    packs.map { ($0.tokens.count, $0.targets.count) }
+  }
+
+  /// Nats per target token; the same on every rank and for any number of ranks.
+  ///
+  /// - Parameters:
+  ///   - model: base or base with adapter.
+  ///   - progress: called with packs done and in all on this rank.
+  /// - Returns: the loss.
+  /// - Throws: when a device or rank fails.
+  func run(_ model: CausalLM, progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }) throws
+    -> Double
+  {
+    let runs = (0..<group.worldSize).map {
+      PackRuns.run(ofRank: $0, packCount: packs.count, worldSize: group.worldSize)
+    }
+    var sums: [Double] = []
+    for pack in packs[runs[group.rank]] {
+      sums.append(try model.loss(model.forward(pack, retention: .nothing), gradientScale: nil).lossSum)
+      progress(sums.count, runs[group.rank].count)
+    }
+    let all = try group.allGather(sums, counts: runs.map(\.count))
+    return all.reduce(0, +) / Double(max(1, packs.reduce(0) { $0 + $1.targets.count }))
+  }
+}

@@ -1,0 +1,53 @@
+internal import Data
+internal import Model
+internal import Support
+
+/// The files of a run; rank 0 writes them.
+struct RunFiles {
+  let output: String
+  let layout: AdapterLayout
+  let isMixture: Bool
+  /// `base_model_name_or_path` of the adapter.
+  let baseModel: String
+  let identity: JSONObject
+
+  var metricsPath: String { "\(output)/metrics.jsonl" }
+
+  private var adapterConfiguration: String {
+    AdapterFile.configuration(layout.settings, isMixture: isMixture, baseModel: baseModel)
+  }
+
+  /// Writes `run.yaml` and copies the tokenizer's files.
+  func writeSettings(
+    _ configuration: TrainConfiguration, output: String, tokenizer: LoadedTokenizer?,
+    modelDirectory: String
+  ) throws(UserError) {
+    var used = configuration
+    used.output = output
+    try FileSystem.writeAtomically(used.yamlText, to: "\(output)/run.yaml")
+    for name in tokenizer?.fileNames ?? [] {
+      try FileSystem.writeAtomically(
+        FileSystem.readBytes("\(modelDirectory)/\(name)"), to: "\(output)/\(name)")
+    }
+  }
+
+  /// Writes the adapter as PEFT reads it.
+  func writeAdapter(_ weights: [Float]) throws(UserError) {
+    try FileSystem.writeAtomically(
+      AdapterFile.weights(layout, weights), to: "\(output)/\(AdapterFile.weightsName)")
+    try FileSystem.writeAtomically(
+      adapterConfiguration, to: "\(output)/\(AdapterFile.configurationName)")
+  }
+
+  /// Writes a checkpoint, then removes the oldest.
+  func writeCheckpoint(
+    step: Int, weights: [Float], firstMoment: [Float], secondMoment: [Float], keeping count: Int
+  ) throws(UserError) {
+    let checkpoint = Checkpoint(
+      step: step, weights: weights, firstMoment: firstMoment, secondMoment: secondMoment,
+      identity: identity)
+    try checkpoint.write(
+      to: output, layout: layout, adapterConfiguration: adapterConfiguration)
+    try Checkpoint.prune(output, keeping: count)
+  }
+}

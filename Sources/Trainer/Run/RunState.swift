@@ -1,0 +1,70 @@
+internal import Compute
+internal import DistributedTraining
+internal import Model
+internal import Optim
+internal import Support
+
+/// Where a run begins: at step 0 with new adapters, or after the step of a checkpoint.
+struct RunState {
+  /// Steps that are done.
+  let step: Int
+  let weights: [Float]
+  /// What a checkpoint of this run must agree with.
+  let identity: JSONObject
+  private let moments: (first: [Float], second: [Float])?
+
+  /// Settings that a resumed run may change: where and how often things are written, the number
+  /// of steps, and where it computes.
+  private static let changeableSettings: Set<String> = [
+    "output", "eval-data", "eval-steps", "save-steps", "logging-steps", "keep-checkpoints",
+    "max-steps", "epochs", "threads", "device", "gradient-checkpointing", "model", "data",
+    "init-adapter",
+  ]
+
+  init(
+    configuration: TrainConfiguration, output: String, source: AdapterSource,
+    training: SampleSet, base: LoadedBase, group: any ProcessGroup, reporter: Reporter
+  ) throws {
+    var identity = JSONObject()
+    for (name, value) in configuration.settings
+    where !Self.changeableSettings.contains(name) && !value.isNull {
+      identity["--\(name)"] = value
+    }
+    identity["digest of the data"] = .string(training.digest)
+    identity["digest of the base"] = .string(base.digest)
+    self.identity = identity
+
+    guard configuration.resumes else {
+      (step, weights, moments) = (0, source.values, nil)
+      return
+    }
+    // Rank 0 reads; the others need not see the files.
+    let checkpoint = group.rank == 0
+      ? try Checkpoint.newest(in: output, layout: source.layout, warn: reporter.note) : nil
+    try checkpoint?.check(against: identity)
+    let found = Int(try group.broadcast("\(checkpoint?.step ?? 0)")) ?? 0
+    guard found > 0 else {
+      reporter.note("nothing to resume in \(output); starting at step 1")
+      (step, weights, moments) = (0, source.values, nil)
+      return
+    }
+    let zeros = [Float](repeating: 0, count: source.layout.elementCount)
+    var weights = checkpoint?.weights ?? zeros
+    var first = checkpoint?.firstMoment ?? zeros
+    var second = checkpoint?.secondMoment ?? zeros
+    try group.broadcast(array: &weights)
+    try group.broadcast(array: &first)
+    try group.broadcast(array: &second)
+    reporter.note("resuming after step \(found)")
+    step = found
+    self.weights = weights
+    moments = (first, second)
+  }
+
+  /// Puts the checkpoint's moments into the optimizer; nothing for a new run.
+  func loadMoments(into optimizer: AdamW, slice: Range<Int>, backend: any Backend) throws {
+    guard let moments else { return }
+    try backend.upload(Array(moments.first[slice]), to: optimizer.firstMoment)
+    try backend.upload(Array(moments.second[slice]), to: optimizer.secondMoment)
+  }
+}
