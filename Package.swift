@@ -67,6 +67,12 @@ let package = Package(
       swiftSettings: strict),
 
     .testTarget(
+      name: "GoldenTests",
+      dependencies: [
+        "Trainer", "DistributedTraining", "Model", "Optim", "ComputeCPU", "Compute", "Support",
+      ],
+      swiftSettings: strict),
+    .testTarget(
       name: "ArchitectureTests", dependencies: ["Trainer", "DistributedTraining", "Support"],
       swiftSettings: strict),
     .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
@@ -80,6 +86,7 @@ let package = Package(
     .testTarget(
       name: "LauncherTests", dependencies: ["Launcher", "DistributedTraining", "Support"],
       swiftSettings: strict),
+    .testTarget(name: "DataTests", dependencies: ["Data", "Support"], swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -168,6 +169,10 @@ bool cmpi_can_read_process_memory(void) {
   char from = 1, to = 0;
   struct iovec remote = {&from, 1}, local = {&to, 1};
   return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == 1 && to == 1;
+}
+
+bool cmpi_end_with_parent(int signal) {
+  return prctl(PR_SET_PDEATHSIG, (unsigned long)signal, 0, 0, 0) == 0;
 }
 
 void cmpi_error_text(int code, char *text, size_t text_size) {

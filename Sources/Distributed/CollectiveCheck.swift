@@ -38,7 +38,8 @@ package struct CollectiveCheck {
     }
 
     let gathered = try group.allGather([Double(group.rank), 0.5])
-    try expect("all-gather of numbers", gathered == (0..<group.worldSize).map { [Double($0), 0.5] })
+    try expect(
+      "all-gather of numbers", gathered == (0..<group.worldSize).map { [Double($0), 0.5] })
     let agreesOnTrue = try group.allAgree(true)
     let agreesOnPart = try group.allAgree(group.rank != 0)
     try expect("agreement", agreesOnTrue && !agreesOnPart)

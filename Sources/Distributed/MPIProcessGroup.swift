@@ -1,6 +1,6 @@
 internal import CMPI
-internal import Synchronization
 package import Support
+internal import Synchronization
 
 /// Ranks that speak through Open MPI, from and to host memory.
 ///
@@ -162,7 +162,8 @@ package import Support
       let sent = (rank + worldSize - step) % worldSize
       let received = (rank + worldSize - step - 1) % worldSize
       let messages =
-        try unsafe self.messages(base + offsets[received], counts[received], previous, isSend: false)
+        try unsafe self.messages(
+          base + offsets[received], counts[received], previous, isSend: false)
         + self.messages(base + offsets[sent], counts[sent], next, isSend: true)
       try unsafe exchange(messages, "all-gather of \(receive.count) bytes")
     }

@@ -109,3 +109,21 @@ extension ProcessGroup {
     try allGather([flag ? 1.0 : 0.0]).allSatisfy { $0 == [1] }
   }
 }
+
+extension ProcessGroup {
+  /// Concatenates lists of different lengths of all ranks, in the order of the ranks.
+  ///
+  /// - Parameters:
+  ///   - values: `counts[rank]` numbers.
+  ///   - counts: of each rank, the same on all ranks.
+  /// - Returns: the sum of `counts` numbers.
+  /// - Throws: ``UserError`` of kind `distributed`.
+  package func allGather(_ values: [Double], counts: [Int]) throws(UserError) -> [Double] {
+    precondition(values.count == counts[rank], "\(values.count) values, not \(counts[rank])")
+    let longest = counts.max() ?? 0
+    let padded = values + [Double](repeating: 0, count: longest - values.count)
+    var result: [Double] = []
+    for (part, count) in zip(try allGather(padded), counts) { result += part.prefix(count) }
+    return result
+  }
+}

@@ -25,6 +25,10 @@ package enum RankJob {
       try RankOutput.install(rank: known.rank)
       let group = try Rendezvous.start(environment: environment, pieceByteCount: pieceByteCount)
       let code = try body(group)
+      // A failure of this rank alone must not wait for the others, which MPI's end does.
+      if code != ExitCode.success && code != ExitCode.savedPleaseRequeue && group.worldSize > 1 {
+        end(code, isUnderMPIRun: environment["OMPI_COMM_WORLD_SIZE"] != nil)
+      }
       try group.shutdown()
       return code
     } catch {

@@ -5,6 +5,9 @@ package import Support
 ///
 /// A small process of its own does it, so that the last words of a rank that crashes are not
 /// lost. Rank 0 writes straight through, so that its progress bar works.
+///
+/// Open MPI forwards at most 4096 bytes of a rank at a time. Where several ranks write more than
+/// that at once, a line of one may stand inside a line of another; no byte is lost.
 package enum RankOutput {
   /// The hidden subcommand whose body is ``relay(rank:)``.
   package static let relayCommand = "_rank-output"

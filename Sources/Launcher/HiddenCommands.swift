@@ -4,6 +4,12 @@ import Support
 
 /// Subcommands that the program itself and its tests start; they are in no help text.
 enum HiddenCommands {
+  /// Becomes another program that gets SIGTERM when its parent ends.
+  ///
+  /// The words that follow: the parent's process number, and all arguments of the program, its
+  /// file first.
+  static let endsWithParent = "_ends-with-parent"
+
   /// Whether a word is, or looks like, a hidden subcommand: all start with `_`.
   static func contains(_ name: String) -> Bool { name.hasPrefix("_") }
 
@@ -16,8 +22,22 @@ enum HiddenCommands {
     case RankOutput.relayCommand:
       guard arguments.count == 2, let rank = Int(arguments[1]) else { return ExitCode.usage }
       return RankOutput.relay(rank: rank)
+    case endsWithParent:
+      guard arguments.count >= 3, let parent = Int32(arguments[1]) else { return ExitCode.usage }
+      return endWithParent(parent, Array(arguments[2...]))
     case "_rank-test": return RankTest.run(arguments: Array(arguments.dropFirst()))
     default: return nil
+    }
+  }
+
+  private static func endWithParent(_ parent: Int32, _ words: [String]) -> Int32 {
+    // The parent may have ended before the request was made.
+    guard ProcessTree.endWithParent(), getppid() == parent else { return ExitCode.failure }
+    do throws(UserError) {
+      try ChildProcess(program: words[0], arguments: words).replaceThisProcess()
+    } catch {
+      LaunchTerminal.print("error: \(error)")
+      return error.exitCode
     }
   }
 }
@@ -27,6 +47,7 @@ enum HiddenCommands {
 ///     collectives=SCALE   check every collective with transfers of about SCALE bytes
 ///     gather=BYTES        time one all-gather of so many bytes a rank
 ///     say=TEXT            write TEXT to stdout and TEXT to stderr, each as a line
+///     lines=COUNT         write COUNT numbered lines to stdout and to stderr
 ///     raw=TEXT            write TEXT to stderr without a newline
 ///     environment=NAME    write the value of a variable
 ///     sleep=SECONDS
@@ -68,6 +89,11 @@ enum RankTest {
     case "say":
       write(value + "\n", to: 1)
       write(value + "\n", to: 2)
+    case "lines":
+      for line in 0..<(Int(value) ?? 0) {
+        write("out \(line) of \(group.rank)\n", to: 1)
+        write("err \(line) of \(group.rank)\n", to: 2)
+      }
     case "raw": write(value, to: 2)
     case "environment": write("\(KernelFile.environment()[value] ?? "unset")\n", to: 1)
     case "sleep": usleep(UInt32((Double(value) ?? 0) * 1e6))

@@ -50,9 +50,7 @@ enum LaunchCommand {
     }
     // The backtrace of a rank that crashes takes seconds and can outlive the job.
     scrubber.set("SWIFT_BACKTRACE", "enable=no")
-    if let columns = LaunchTerminal.columns() {
-      scrubber.set(LaunchTerminal.columnsVariable, "\(columns)")
-    }
+    scrubber.set(TerminalWidth.variable, TerminalWidth.askTerminal().map { "\($0)" })
     let path = variables["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"
     let installation = try MPIInstallation(path: path, environment: scrubber.environment)
     if let library = installation.library, variables[Rendezvous.libraryVariable] == nil {

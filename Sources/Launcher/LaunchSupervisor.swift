@@ -13,6 +13,8 @@ struct LaunchSupervisor {
   private let isVerbose: Bool
   private var errors = MPIRunErrors()
   private var endsWithNewline = true
+  /// How many ticks have passed since mpirun last wrote.
+  private var idleTicks = 0
   /// The signal that asked this program to end.
   private var stopSignal: Int32?
   private var killTime: Double?
@@ -36,8 +38,12 @@ struct LaunchSupervisor {
     defer { close(pipe.reading) }
     let nothing = unsafe open("/dev/null", O_RDONLY | O_CLOEXEC)
     defer { close(nothing) }
+    // Through this program, so that mpirun ends even when this process is killed.
     var child = ChildProcess(
-      program: command.mpirun, arguments: command.arguments, environment: environment)
+      program: command.program,
+      arguments: [command.program, HiddenCommands.endsWithParent, "\(getpid())"]
+        + command.arguments,
+      environment: environment)
     child.leadsGroup = true
     // A process in the background must not read from the terminal.
     child.descriptors = [(pipe.writing, 2)]
@@ -81,7 +87,7 @@ struct LaunchSupervisor {
       }
     }
     killRemaining()
-    write(errors.flush())
+    pass(errors.flush())
     return exitCode ?? ExitCode.failure
   }
 
@@ -89,18 +95,24 @@ struct LaunchSupervisor {
   private mutating func passOn(from input: Int32) -> Bool {
     var polled = pollfd(fd: input, events: Int16(POLLIN), revents: 0)
     let ready = unsafe poll(&polled, 1, Self.tickMilliseconds)
-    if ready == 0 && errors.isHolding { write(errors.flush()) }
+    if ready == 0 {
+      // Something that looked like mpirun's was not, or mpirun stopped in the middle of a message.
+      idleTicks += 1
+      if errors.isHolding && (!errors.isInMessage || idleTicks > 20) { pass(errors.flush()) }
+    }
     guard ready > 0 else { return true }
+    idleTicks = 0
     var buffer = [UInt8](repeating: 0, count: 16384)
     let count = unsafe read(input, &buffer, buffer.count)
     if count < 0 { return errno == EINTR }
-    if isVerbose {
-      _ = errors.feed(buffer[..<count])
-      write(Array(buffer[..<count]))
-    } else {
-      write(errors.feed(buffer[..<count]))
-    }
+    if isVerbose { write(Array(buffer[..<count])) }
+    pass(errors.feed(buffer[..<count]))
     return count > 0
+  }
+
+  /// Writes what ranks said; when verbose, everything was written already.
+  private mutating func pass(_ bytes: [UInt8]) {
+    if !isVerbose { write(bytes) }
   }
 
   private mutating func write(_ bytes: [UInt8]) {
@@ -174,6 +186,13 @@ struct LaunchSupervisor {
     if let rank = errors.firstFailedRank {
       tell("error: " + JobEnd(rank: rank, status: status).text(rankCount: command.rankCount))
       return status
+    }
+    let failures = errors.messages.lazy.compactMap {
+      LaunchFailure.error(message: $0, hosts: command.hosts)
+    }
+    if let failure = failures.first {
+      tell("error: \(failure)")
+      return failure.exitCode
     }
     // mpirun did not get as far as running ranks, or lost a host: its own words are the best.
     let text = errors.messages.filter { !$0.contains("Primary job") }

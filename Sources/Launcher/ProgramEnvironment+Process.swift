@@ -9,12 +9,13 @@ extension ProgramEnvironment {
   /// - Throws: ``UserError`` for a variable of this program with a value that makes no sense.
   init(_ variables: [String: String]) throws(UserError) {
     _ = try Self.count(CPUBudget.threadsVariable, variables)
-    let columns = try Self.count(LaunchTerminal.columnsVariable, variables)
+    _ = try Self.count(TerminalWidth.variable, variables)
+    let columns = TerminalWidth.columns(environment: variables)
     let localWorldSize = variables["OMPI_COMM_WORLD_LOCAL_SIZE"].flatMap { Int($0) } ?? 1
     self.init(
       threads: CPUBudget.threadsPerRank(localWorldSize: localWorldSize, environment: variables),
-      isTerminal: columns != nil || isatty(STDERR_FILENO) == 1,
-      terminalColumns: columns ?? LaunchTerminal.columns() ?? 80,
+      isTerminal: columns != nil,
+      terminalColumns: columns ?? 80,
       cacheDirectory: Self.cacheDirectory(variables))
   }
 

@@ -99,7 +99,7 @@ struct FeedForward {
       try backend.selectRows(context.places, rows: routing.tokenOfRow, out: places)
     }
     try runExperts(
-      input, out: out, saved: saved, places: saved.places ?? context.places, context: context)
+      input, out: out, saved: saved, places: saved.places, context: context)
     try backend.combineExperts(out, routing: routing, out: residual)
   }
 
@@ -135,7 +135,7 @@ struct FeedForward {
     try backend.combineExpertsBackward(
       dout, y: out, routing: routing, dy: out, dweights: dweights)
     try runExpertsBackward(
-      out, x: input, dx: dinput, saved: saved, places: saved.places ?? context.places,
+      out, x: input, dx: dinput, saved: saved, places: saved.places,
       context: context)
     try backend.gatherRowsBackward(dinput, routing: routing, dx: dx)
     try backend.routeBackward(
@@ -151,7 +151,7 @@ struct FeedForward {
 
   /// Each expert over its rows of `x`.
   private func runExperts(
-    _ x: Tensor, out: Tensor, saved: Activations, places: Tensor, context: PassContext
+    _ x: Tensor, out: Tensor, saved: Activations, places: Tensor?, context: PassContext
   ) throws {
     let backend = context.backend
     let arena = context.arena
@@ -161,8 +161,8 @@ struct FeedForward {
       defer { arena.release(to: mark) }
       let x = x.rows(rows)
       let inner = inner.rows(rows)
-      let inputDropout = expertDropout(context, places.rows(rows), number, input: 0, expert)
-      let innerDropout = expertDropout(context, places.rows(rows), number, input: 1, expert)
+      let inputDropout = expertDropout(context, places, rows, number, input: 0, expert)
+      let innerDropout = expertDropout(context, places, rows, number, input: 1, expert)
       let dropped = try context.dropped(x, inputDropout)
       try expert.w1.forward(
         x, dropped: dropped, out: saved.gate.rows(rows), xa: saved.w1XA?.rows(rows),
@@ -178,7 +178,7 @@ struct FeedForward {
   }
 
   private func runExpertsBackward(
-    _ dout: Tensor, x: Tensor, dx: Tensor, saved: Activations, places: Tensor,
+    _ dout: Tensor, x: Tensor, dx: Tensor, saved: Activations, places: Tensor?,
     context: PassContext
   ) throws {
     let backend = context.backend
@@ -191,8 +191,8 @@ struct FeedForward {
       // The product of gate and up is cheap to make again.
       let inner = arena.allocate(gate.rows, gate.columns)
       let dinner = arena.allocate(gate.rows, gate.columns)
-      let inputDropout = expertDropout(context, places.rows(rows), number, input: 0, expert)
-      let innerDropout = expertDropout(context, places.rows(rows), number, input: 1, expert)
+      let inputDropout = expertDropout(context, places, rows, number, input: 0, expert)
+      let innerDropout = expertDropout(context, places, rows, number, input: 1, expert)
       try backend.swiGLU(gate: gate, up: up, out: inner)
       try expert.w2.backward(
         dout, dropped: context.dropped(inner, innerDropout), xa: saved.w2XA?.rows(rows),
@@ -226,12 +226,14 @@ struct FeedForward {
 
   /// Dropout of an expert's input (0) or of its inner product (1).
   private func expertDropout(
-    _ context: PassContext, _ places: Tensor, _ number: Int, input: Int, _ expert: Expert
+    _ context: PassContext, _ places: Tensor?, _ rows: Range<Int>, _ number: Int, input: Int,
+    _ expert: Expert
   ) -> InputDropout? {
     let hasAdapter = input == 0
       ? expert.w1.adapter != nil || expert.w3.adapter != nil : expert.w2.adapter != nil
-    guard hasAdapter else { return nil }
+    guard hasAdapter, context.dropout != nil, let places else { return nil }
     return context.inputDropout(
-      layer: layer, input: LayerInput.expert + 2 * number + input, tokens: places)
+      layer: layer, input: LayerInput.expert + 2 * number + input,
+      tokens: places.rows(rows))
   }
 }

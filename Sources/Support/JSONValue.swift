@@ -10,10 +10,10 @@ package enum JSONValue: Sendable, Equatable {
   case object(JSONObject)
 }
 
-/// The members of a JSON object in file order, with look-up by name.
+/// The members of a JSON object in file order, with look-up by name, byte for byte.
 package struct JSONObject: Sendable, Equatable {
   package private(set) var members: [(name: String, value: JSONValue)] = []
-  private var index: [String: Int] = [:]
+  private var index: [ExactString: Int] = [:]
 
   package init() {}
 
@@ -26,13 +26,14 @@ package struct JSONObject: Sendable, Equatable {
 
   /// The value under `name`; assigning replaces in place or appends, assigning nil is not removal but ignored.
   package subscript(name: String) -> JSONValue? {
-    get { index[name].map { members[$0].value } }
+    get { index[ExactString(name)].map { members[$0].value } }
     set {
       guard let newValue else { return }
-      if let position = index[name] {
+      let key = ExactString(name)
+      if let position = index[key] {
         members[position].value = newValue
       } else {
-        index[name] = members.count
+        index[key] = members.count
         members.append((name, newValue))
       }
     }

@@ -51,6 +51,11 @@ internal import Glibc
       start: base.map { unsafe $0 + range.lowerBound }, count: range.count)
     return try unsafe body(bytes)
   }
+
+  /// A copy of the bytes of `range`, which lies inside the file.
+  package func copyBytes(_ range: Range<Int>) -> [UInt8] {
+    unsafe withBytes(range) { bytes in unsafe Array(bytes) }
+  }
 }
 
 /// The text of `errno`, for messages.

@@ -8,7 +8,8 @@ import Testing
       "OMPI_MCA_foo": "x\"; touch F; \"", "OMPI_MCA_btl": "self,tcp", "PMIX_MCA_a": "$(id)",
       "PRTE_MCA_b": "1", "HOME": "/root", "OMPI_MCA_pml": "^ucx",
     ])
-    #expect(Set(scrubber.environment.keys) == ["OMPI_MCA_btl", "PRTE_MCA_b", "HOME", "OMPI_MCA_pml"])
+    #expect(
+      Set(scrubber.environment.keys) == ["OMPI_MCA_btl", "PRTE_MCA_b", "HOME", "OMPI_MCA_pml"])
     #expect(scrubber.settings == ["btl", "b", "pml"])
     #expect(
       scrubber.warnings == [
@@ -45,7 +46,8 @@ import Testing
       "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_LOCAL_RANK": "1",
       "OMPI_COMM_WORLD_LOCAL_SIZE": "2", "SLURM_NTASKS": "9",
     ])
-    #expect((mpirun.rank, mpirun.worldSize, mpirun.localRank, mpirun.localWorldSize) == (3, 4, 1, 2))
+    #expect(
+      (mpirun.rank, mpirun.worldSize, mpirun.localRank, mpirun.localWorldSize) == (3, 4, 1, 2))
     let srun = try RankEnvironment([
       "PMIX_RANK": "2", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0",
     ])
@@ -71,6 +73,12 @@ import Testing
     #expect(CPUBudget.threadsPerRank(localWorldSize: 10_000, environment: [:]) == 1)
     let chosen = ["ACCELERATE_THREADS": "3"]
     #expect(CPUBudget.threadsPerRank(localWorldSize: 10_000, environment: chosen) == 3)
+  }
+
+  @Test func terminalIsNotAskedUnderMPIRun() {
+    #expect(TerminalWidth.columns(environment: ["ACCELERATE_TERMINAL_COLUMNS": "80"]) == 80)
+    #expect(TerminalWidth.columns(environment: ["ACCELERATE_TERMINAL_COLUMNS": "x"]) == nil)
+    #expect(TerminalWidth.columns(environment: ["OMPI_COMM_WORLD_SIZE": "2"]) == nil)
   }
 
   @Test(arguments: [("0-3,8", 5), ("0", 1), ("", nil), ("a-b", nil), ("3-1", nil), ("0-255", 256)])

@@ -12,8 +12,9 @@ import Testing
         Hostfile.Host(name: "node-c", slots: 1),
       ])
     #expect(file.slotCount == 13)
-    #expect([0, 7, 8, 11, 12, 13].map { file.host(ofRank: $0) ?? "none" }
-      == ["node-a", "node-a", "10.0.0.7", "10.0.0.7", "node-c", "none"])
+    #expect(
+      [0, 7, 8, 11, 12, 13].map { file.host(ofRank: $0) ?? "none" }
+        == ["node-a", "node-a", "10.0.0.7", "10.0.0.7", "node-c", "none"])
   }
 
   @Test(arguments: [
@@ -81,9 +82,18 @@ import Testing
     #expect(error?.exitCode == ExitCode.usage)
   }
 
-  @Test(arguments: ["$(id)", "a;b", "a,b", "a:4", "`id`", "user@host", "a/b", "\u{e9}", ".a", "a_b"])
+  @Test(arguments: [
+    "$(id)", "a;b", "a,b", "a:4", "`id`", "user@host", "a/b", "\u{e9}", ".a", "a_b",
+  ])
   func refusesNamesThatAreNone(_ name: String) {
     #expect(throws: UserError.self) { try Hostfile(text: "\(name) slots=1", path: "hosts") }
+  }
+
+  @Test(arguments: [("one-node", 8), ("two-nodes", 16), ("heterogeneous", 14)])
+  func examplesAreRight(_ name: String, _ slotCount: Int) throws {
+    let tests = FileSystem.parent(of: FileSystem.parent(of: #filePath))
+    let file = try Hostfile(path: FileSystem.parent(of: tests) + "/hostfiles/\(name)")
+    #expect(file.slotCount == slotCount)
   }
 
   @Test func lengthOfNamesIsBounded() {

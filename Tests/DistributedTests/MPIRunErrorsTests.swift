@@ -1,4 +1,5 @@
 import DistributedTraining
+import Support
 import Testing
 
 @Suite struct MPIRunErrorsTests {
@@ -29,7 +30,8 @@ import Testing
   @Test(arguments: [1, 7, 100, 100_000])
   func messagesAreTakenOut(_ size: Int) {
     let text =
-      "\rstep 5/10 -- 40%" + Self.rule + "Primary job  terminated normally, but 1 process returned\n"
+      "\rstep 5/10 -- 40%" + Self.rule
+      + "Primary job  terminated normally, but 1 process returned\n"
       + Self.rule + Self.rule + Self.exitMessage + Self.rule
       + "[node-a:77] 3 more processes have sent help message help.txt / x\n[####] done\n"
     let (output, errors) = passed(text, size: size)
@@ -111,9 +113,40 @@ import Testing
         + "; the other ranks were stopped")
   }
 
+  @Test func failuresOfHostsAreTold() {
+    let hosts = Hostfile(hosts: [
+      Hostfile.Host(name: "node-a", slots: 1), Hostfile.Host(name: "node-b", slots: 1),
+    ])
+    let lost = LaunchFailure.error(
+      message: """
+        ORTE has lost communication with a remote daemon.
+
+          HNP daemon   : [[2719,0],0] on node node-a
+          Remote daemon: [[2719,0],1] on node node-b
+        """, hosts: hosts)
+    #expect(
+      lost?.description == """
+        node-b: the connection to this host was lost; all ranks were stopped
+          fix: see whether the host is up and its network works, then run again
+        """)
+    let unreachable = LaunchFailure.error(
+      message: "ORTE was unable to reliably start one or more daemons.\nThis", hosts: hosts)
+    #expect(
+      unreachable?.description == """
+        Open MPI could not be started on every host of node-a, node-b
+          fix: try each: ssh -o BatchMode=yes node-b mpirun --version
+        """)
+    let missing = LaunchFailure.error(
+      message: "could not access\nor execute an executable:\n\nExecutable: /x\nNode: node-b\n",
+      hosts: hosts)
+    #expect(missing?.description.hasPrefix("node-b: cannot run /x there") == true)
+    #expect(LaunchFailure.error(message: "something else", hosts: hosts) == nil)
+  }
+
   @Test func otherMessagesNameNoRank() {
     #expect(JobEnd(message: "There are not enough slots available in the system") == nil)
     #expect(JobEnd(message: "") == nil)
-    #expect(JobEnd(rank: nil, status: 139).text(rankCount: 2).hasPrefix("a rank was ended by signal"))
+    #expect(
+      JobEnd(rank: nil, status: 139).text(rankCount: 2).hasPrefix("a rank was ended by signal"))
   }
 }

@@ -34,6 +34,25 @@ import Testing
     }
   }
 
+  @Test func linesOfRanksStayWhole() throws {
+    let run = try launch(4, "lines=40")
+    #expect(run.exitCode == 0)
+    let expected = (0..<4).flatMap { rank in
+      (0..<40).map { (rank == 0 ? "" : "[rank \(rank)] ") + "out \($0) of \(rank)" }
+    }
+    #expect(run.outputLines.sorted() == expected.sorted())
+    #expect(run.errors.utf8.count { $0 == UInt8(ascii: "\n") } == 160)
+  }
+
+  @Test func verboseShowsWhatMPIRunSays() throws {
+    let run = try ProgramRun(
+      ["launch", "--verbose", "--nproc", "2", "_rank-test", "1:raw=[half", "1:exit=9", "sleep=30"])
+    #expect(run.exitCode == 9)
+    #expect(run.errors.contains("mpirun "))
+    #expect(run.errors.contains(" -n 2 -H localhost:2 "))
+    #expect(run.errors.ranges(of: "[rank 1] [half").count == 1)
+  }
+
   @Test func theFailingRankIsNamedAndItsCodeReturned() throws {
     let run = try launch(4, "2:throw=the loss is not finite", "sleep=30")
     #expect(run.exitCode == ExitCode.notFinite)
@@ -90,6 +109,18 @@ import Testing
     #expect(clock.now - stopped < .seconds(10))
     #expect(try ProgramRun.count(marked: mark) == 0)
     #expect(run.errors.contains("stopped by signal \(signal)"))
+  }
+
+  @Test func nothingOutlivesAKilledLaunch() throws {
+    let mark = "sleep=44.\(UInt32.random(in: 1_000_000...9_999_999))"
+    let run = try ProgramRun(["launch", "--nproc", "3", "_rank-test", mark]) { process in
+      for _ in 0..<200 where ((try? ProgramRun.count(marked: mark)) ?? 0) < 5 { usleep(50_000) }
+      usleep(300_000)
+      kill(process, SIGKILL)
+    }
+    #expect(run.exitCode == 137)
+    for _ in 0..<200 where try ProgramRun.count(marked: mark) > 0 { usleep(50_000) }
+    #expect(try ProgramRun.count(marked: mark) == 0)
   }
 
   @Test func oneRankNeedsNoMPI() throws {

@@ -29,4 +29,12 @@ import Testing
     let text = JSONValue.double(number).compactText
     #expect(try JSONParser.parse(text).doubleValue?.bitPattern == number.bitPattern)
   }
+
+  /// "é" as one scalar and as two are different names, though equal as `String`s.
+  @Test func namesCompareByteForByte() throws {
+    let value = try JSONParser.parse("{\"\u{E9}\": 1, \"e\u{301}\": 2}")
+    #expect(value["\u{E9}"] == 1)
+    #expect(value["e\u{301}"] == 2)
+    #expect(throws: JSONError.self) { try JSONParser.parse("{\"\u{E9}\": 1, \"\u{E9}\": 2}") }
+  }
 }

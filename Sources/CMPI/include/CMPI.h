@@ -51,6 +51,9 @@ int cmpi_exchange(cmpi_communicator communicator, const cmpi_message *messages, 
 /// Whether the kernel lets this process call process_vm_readv (containers may filter it).
 bool cmpi_can_read_process_memory(void);
 
+/// prctl(PR_SET_PDEATHSIG): the kernel sends this process `signal` when its parent ends.
+bool cmpi_end_with_parent(int signal);
+
 void cmpi_error_text(int code, char *text, size_t text_size);
 
 #endif

@@ -72,6 +72,6 @@ package struct EnvironmentScrubber {
     }.sorted()
   }
 
-  /// Sets a variable for mpirun and its ranks.
-  package mutating func set(_ name: String, _ value: String) { environment[name] = value }
+  /// Sets a variable for mpirun and its ranks, or removes it.
+  package mutating func set(_ name: String, _ value: String?) { environment[name] = value }
 }

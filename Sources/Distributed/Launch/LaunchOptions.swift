@@ -59,7 +59,8 @@ package struct LaunchOptions: Sendable, Equatable {
         let text = try value("--nproc 4")
         guard let count = Int(text), (1...Self.maximumRankCount).contains(count) else {
           throw UserError(
-            .usage, at: "--nproc", "\"\(text)\" is not a number of ranks from 1 to "
+            .usage, at: "--nproc",
+            "\"\(text)\" is not a number of ranks from 1 to "
               + "\(Self.maximumRankCount)", fix: "write --nproc 4")
         }
         nproc = count

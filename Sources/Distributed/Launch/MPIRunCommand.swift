@@ -86,11 +86,16 @@ package struct MPIRunCommand: Sendable {
   /// The line as a user would type it, for `--verbose`.
   package var shellText: String {
     arguments.map { word in
-      let isPlain = !word.isEmpty && word.utf8.allSatisfy {
-        EnvironmentScrubber.isPlain(String(UnicodeScalar($0))) || $0 == UInt8(ascii: "=")
-      }
-      return isPlain ? word : "'" + word.split(separator: "'", omittingEmptySubsequences: false)
-        .joined(separator: "'\\''") + "'"
+      let isPlain =
+        !word.isEmpty
+        && word.utf8.allSatisfy {
+          EnvironmentScrubber.isPlain(String(UnicodeScalar($0))) || $0 == UInt8(ascii: "=")
+        }
+      return isPlain
+        ? word
+        : "'"
+          + word.split(separator: "'", omittingEmptySubsequences: false)
+          .joined(separator: "'\\''") + "'"
     }.joined(separator: " ")
   }
 

@@ -15,7 +15,8 @@ package struct MPIRunErrors {
 
   /// Bytes not yet looked at, or a message without its end.
   private var pending: [UInt8] = []
-  private var isInMessage = false
+  /// Whether a message has begun and its end has not arrived.
+  package private(set) var isInMessage = false
   /// The start of a line that may turn out to be mpirun's.
   private var line: [UInt8] = []
   private var isAtLineStart = true
@@ -127,7 +128,8 @@ package struct MPIRunErrors {
   /// Whether a whole line that begins with `[` is passed on.
   private mutating func isPassed(_ line: String) -> Bool {
     for noise in [
-      "ORTE_ERROR_LOG", "sent help message", "Set MCA parameter \"orte_base_help_aggregate\"",
+      "ORTE_ERROR_LOG", "plm:rsh: Warning: setpgid", "sent help message",
+      "Set MCA parameter \"orte_base_help_aggregate\"",
       "Set MCA parameter \"prte_base_help_aggregate\"",
     ] where line.contains(noise) {
       return false

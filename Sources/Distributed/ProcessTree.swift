@@ -1,11 +1,11 @@
-import DistributedTraining
-import Glibc
-import Support
+internal import CMPI
+internal import Glibc
+internal import Support
 
 /// Processes of this machine, from /proc.
-enum ProcessTree {
+package enum ProcessTree {
   /// All processes below `ancestor`.
-  static func descendants(of ancestor: Int32) -> [Int32] {
+  package static func descendants(of ancestor: Int32) -> [Int32] {
     let names = (try? FileSystem.list("/proc")) ?? []
     var children: [Int32: [Int32]] = [:]
     for process in names.compactMap({ Int32($0) }) {
@@ -27,8 +27,13 @@ enum ProcessTree {
   }
 
   /// Whether a process still exists and runs `program`: its number may have been given to another.
-  static func isProgram(_ process: Int32, _ program: String) -> Bool {
+  package static func isProgram(_ process: Int32, _ program: String) -> Bool {
     let words = (KernelFile.read("/proc/\(process)/cmdline") ?? []).split(separator: 0)
     return words.first.map { String(decoding: $0, as: UTF8.self) } == program
   }
+
+  /// Asks the kernel to send this process SIGTERM when its parent ends; holds across `exec`.
+  ///
+  /// - Returns: whether the kernel agreed.
+  package static func endWithParent() -> Bool { cmpi_end_with_parent(SIGTERM) }
 }

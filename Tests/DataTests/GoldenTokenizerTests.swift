@@ -1,0 +1,128 @@
+import Data
+import Support
+import Testing
+
+/// Every string of the reference vectors, for every tokenizer file that they were made with.
+@Suite(.enabled(if: SharedData.isPresent, Comment(rawValue: SharedData.absence)))
+struct GoldenTokenizerTests {
+  /// Loads one file alone, whatever lies beside it.
+  static func tokenizer(_ file: String) throws -> any Tokenizer {
+    let directory = try TemporaryDirectory()
+    let isJSON = file.hasSuffix("json")
+    try directory.write(
+      isJSON ? "tokenizer.json" : "tokenizer.model",
+      try FileSystem.readBytes(SharedData.path("data/tokenizers/" + file)))
+    return try TokenizerFactory.load(directory: directory.path).tokenizer
+  }
+
+  static func ids(_ value: JSONValue?) throws -> [Int32] {
+    try #require(value?.arrayValue).map { Int32(try #require($0.intValue)) }
+  }
+
+  @Test(arguments: ["llama2-hf", "llama2-sp", "mistral-v0.1-hf"])
+  func stringsEqualTheReference(_ name: String) throws {
+    let reference = try FileSystem.readJSON(SharedData.path("reference/tokenizers/\(name).json"))
+    let file = try #require(reference["path"]?.stringValue).dropFirst("data/tokenizers/".count)
+    let tokenizer = try Self.tokenizer(String(file))
+    #expect(tokenizer.vocabularySize == reference["vocab_size"]?.intValue)
+    let rows = try #require(reference["rows"]?.arrayValue)
+    #expect(rows.count == 374)
+    for row in rows {
+      let text = try #require(row["text"]?.stringValue)
+      let ids = try Self.ids(row["ids"])
+      #expect(try tokenizer.encode(text, isContinuation: false) == ids, "\(text)")
+      let decoded = try #require(row["decoded_skip"]?.stringValue)
+      #expect(tokenizer.decode(ids).isExactly(decoded), "\(text): \(tokenizer.decode(ids))")
+    }
+  }
+
+  /// A text that continues another comes out as it went in, its leading spaces included.
+  @Test(arguments: ["llama2-hf", "llama2-sp", "mistral-v0.1-hf"])
+  func continuationsComeOutExactly(_ name: String) throws {
+    let reference = try FileSystem.readJSON(SharedData.path("reference/tokenizers/\(name).json"))
+    let file = try #require(reference["path"]?.stringValue).dropFirst("data/tokenizers/".count)
+    let tokenizer = try Self.tokenizer(String(file))
+    var count = 0
+    for row in try #require(reference["rows"]?.arrayValue) {
+      let text = try #require(row["text"]?.stringValue)
+      // The visible space decodes to a space, and special tokens to nothing.
+      if text.unicodeScalars.contains("\u{2581}") || row["decoded"] != row["decoded_skip"] {
+        continue
+      }
+      let ids = try tokenizer.encode(text, isContinuation: true)
+      #expect(tokenizer.decodeContinuation(ids).isExactly(text))
+      count += 1
+    }
+    #expect(count > 300)
+  }
+
+  @Test func llamaCppVectors() throws {
+    let base = "data/tokenizers/llama.cpp-vocab/ggml-vocab-llama-spm.gguf"
+    let separator = Array("\n__ggml_vocab_test__\n".utf8)
+    let texts = try FileSystem.readBytes(SharedData.path(base + ".inp"))
+      .split(separator: separator, omittingEmptySubsequences: false)
+      .map { String(decoding: $0, as: UTF8.self) }
+    let lines = try FileSystem.readText(SharedData.path(base + ".out"))
+      .split(separator: "\n", omittingEmptySubsequences: false)
+    try #require(texts.count == 47 && texts.count == lines.count)
+    for file in ["llama2-sentencepiece/tokenizer.model", "llama2-sentencepiece/tokenizer.json"] {
+      let tokenizer = try Self.tokenizer(file)
+      for (text, line) in zip(texts, lines) {
+        let ids = line.split(separator: " ").compactMap { Int32($0) }
+        #expect(
+          try tokenizer.encode(text, isContinuation: false) == ids, "\(file): \(text)")
+      }
+    }
+  }
+
+  @Test func transformersVectors() throws {
+    let document = try FileSystem.readJSON(
+      SharedData.path("data/tokenizers/hf-test-vectors/llama.vectors.json"))
+    let tokenizer = try Self.tokenizer("llama2-sentencepiece/tokenizer.json")
+    let cases = try #require(document["Xenova/llama-tokenizer"]?.objectValue)
+    #expect(cases.count > 10)
+    for (title, row) in cases.members {
+      let text = try #require(row["text"]?.stringValue)
+      let ids = try Self.ids(row["ids"])
+      #expect(
+        try [1] + tokenizer.encode(text, isContinuation: false) == ids, "\(title): \(text)")
+    }
+  }
+
+  /// The same vocabulary in three files: what is encoded must not depend on how merges are written.
+  @Test func oldAndNewMergesAreEqual() throws {
+    let old = try Self.tokenizer("mistral-hf-v0.1/tokenizer.json")
+    let new = try Self.tokenizer("mistral-hf-v0.1/tokenizer.newmerges.json")
+    let reference = try FileSystem.readJSON(
+      SharedData.path("reference/tokenizers/mistral-v0.1-hf.json"))
+    for row in try #require(reference["rows"]?.arrayValue) {
+      let text = try #require(row["text"]?.stringValue)
+      #expect(
+        try old.encode(text, isContinuation: false) == new.encode(text, isContinuation: false))
+    }
+  }
+
+  /// Sections between control tokens decode to a text that encodes to the same ids again.
+  @Test(arguments: [
+    ("tokenizer.model.v1", "v1"), ("mistral_instruct_tokenizer_240216.model.v2", "v2"),
+    ("mistral_instruct_tokenizer_240323.model.v3", "v3"),
+  ])
+  func mistralSamples(_ model: String, _ version: String) throws {
+    let tokenizer = try Self.tokenizer("mistral-common/" + model)
+    let samples = SharedData.path("data/tokenizers/mistral-common/samples")
+    var sectionCount = 0
+    for name in try FileSystem.list(samples) {
+      let path = "\(samples)/\(name)/tokens_\(version).json"
+      guard FileSystem.exists(path) else { continue }
+      let document = try FileSystem.readJSON(path)
+      let ids = try Self.ids(document["tokens"])
+      let sections = ids.split { tokenizer.continuationBytes(of: $0).isEmpty }
+      sectionCount += sections.count
+      for section in sections {
+        let text = tokenizer.decode(Array(section))
+        #expect(try tokenizer.encode(text, isContinuation: false) == Array(section), "\(text)")
+      }
+    }
+    #expect(sectionCount > 3)
+  }
+}
