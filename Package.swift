@@ -82,7 +82,7 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
     .testTarget(
-      name: "TrainerTests", dependencies: ["Trainer", "Support"], exclude: ["Snapshots"],
+      name: "TrainerTests", dependencies: ["Trainer", "Model", "Support"], exclude: ["Snapshots"],
       swiftSettings: strict),
     .testTarget(
       name: "DistributedTests", dependencies: ["DistributedTraining", "Support"],

@@ -63,12 +63,10 @@ import Trainer
   }
 
   @Test func foundationIsNotUsed() throws {
-    for folder in ["Sources", "Tests"] {
-      for path in try Repository.files(under: folder, endings: [".swift"]) {
-        let lines = try Repository.text(path).split(separator: "\n")
-        #expect(
-          !lines.contains { $0.contains("import ") && $0.hasSuffix(" Foundation") }, "\(path)")
-      }
+    for path in try Repository.files(under: "Sources", endings: [".swift"]) {
+      let lines = try Repository.text(path).split(separator: "\n")
+      #expect(
+        !lines.contains { $0.contains("import ") && $0.hasSuffix(" Foundation") }, "\(path)")
     }
   }
 

@@ -96,4 +96,35 @@ import Testing
     let read = try parse(YAMLWriter.line("x", .double(number))).root["x"]?.doubleValue
     #expect(read?.bitPattern == number.bitPattern)
   }
+
+  @Test func damagedFilesAreReadOrRefused() {
+    // xorshift64 from a fixed seed, so that a failure comes back.
+    var state: UInt64 = 0x9E37_79B9_7F4A_7C15
+    func random(below bound: Int) -> Int {
+      state ^= state << 13
+      state ^= state >> 7
+      state ^= state << 17
+      return Int(state % UInt64(bound))
+    }
+    let text =
+      "lr: 2e-4\nlist: [a, 'b', {c: 1}]\nblock: |\n  x\n  y\nnested:\n  - 1\n  - k: \"\\n\"\n"
+    let interesting = Array("[]{}:-?*&!|>'\"%@`#,\n\t \\\0~".utf8) + [0xFF, 0xC3, 0x80]
+    for _ in 0..<5000 {
+      var bytes = Array(text.utf8)
+      for _ in 0...random(below: 4) {
+        let position = random(below: bytes.count)
+        switch random(below: 3) {
+        case 0: bytes[position] = interesting[random(below: interesting.count)]
+        case 1: bytes.insert(interesting[random(below: interesting.count)], at: position)
+        default: bytes.removeSubrange(position..<min(bytes.count, position + 1 + random(below: 5)))
+        }
+        if bytes.isEmpty { break }
+      }
+      do throws(UserError) {
+        _ = try YAMLDocument.parse(bytes, path: "run.yaml")
+      } catch {
+        #expect(error.location.hasPrefix("run.yaml"))
+      }
+    }
+  }
 }

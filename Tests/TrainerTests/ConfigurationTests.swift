@@ -1,3 +1,4 @@
+import Model
 import Support
 import Testing
 import Trainer
@@ -20,7 +21,7 @@ import Trainer
     #expect(configuration.samples.data == nil)
     #expect(configuration.packing == .tokens(2048))
     #expect(configuration.learningRate == 2e-4)
-    #expect(configuration.loraTargets == ["q", "k", "v", "o", "w1", "w2", "w3"])
+    #expect(configuration.loraTargets == [.query, .key, .value, .output, .w1, .w2, .w3])
     #expect(configuration.loraScaling == 2)
     #expect(configuration.shuffles)
   }
@@ -31,7 +32,7 @@ import Trainer
         + "--lora-r 64 --lora-alpha 16 --lora-targets up_proj,router,q --quant nf4 --double-quant "
         + "--mixed-precision bf16 --overlength truncate-prompt --router-aux-loss-coef 0.02")
     #expect(configuration.packing == .samples(3))
-    #expect(configuration.loraTargets == ["q", "w3", "gate"])
+    #expect(configuration.loraTargets == [.query, .w3, .router])
     #expect(configuration.loraScaling == 2)
     #expect(configuration.base.quantization == .nf4)
     #expect(configuration.base.doubleQuantization)
@@ -46,18 +47,17 @@ import Trainer
     #expect(try configuration("--max-length 512").packing == .tokens(2048))
   }
 
-  @Test func templatesReadEscapesOnTheCommandLine() throws {
-    let configuration = try configuration([
-      "--prompt", #"Q: {input}\nA:\t\\n \d"#, "--completion", "{output}",
-    ])
-    #expect(configuration.samples.prompt == "Q: {input}\nA:\t\\n \\d")
+  @Test func templatesStayAsWritten() throws {
+    let template = #"Q: {input}\nA:\t\\n \d"#
+    let configuration = try configuration(["--prompt", template, "--completion", "{output}"])
+    #expect(configuration.samples.prompt == template)
   }
 
   @Test func mistakesAreExplained() throws {
     var text = ""
     for line in [
       "--model m", "--data d.jsonl", "--samples-per-pack 2 --pack-tokens 4096",
-      "--pack-tokens 1024", "--double-quant", "--quant-router", "--prompt {a}",
+      "--pack-tokens 1024", "--double-quant", "--quant-router", "--prompt {a}", "--completion {a}",
       "--eval-data e.jsonl", "--model m --data d --eval-steps 5", "--resume",
       "--max-steps 10 --warmup-steps 11", "--lora-targets q,q_proj", "--lora-targets q,up_prj",
       "--lora-targets everything", "--lora-r 0", "--lora-dropout 1", "--quant int8", "--lr 0",
@@ -129,7 +129,7 @@ import Trainer
     }
     #expect(try evaluation(["--limit", "5"])?.limit == 5)
     #expect(throws: UserError.self) { try evaluation(["--data", "d"]) }
-    #expect(try generation(["--prompt", #"a\nb"#])?.prompt == "a\nb")
+    #expect(try generation(["--prompt", #"a\nb\\n\d\"#])?.prompt == "a\nb\\n\\d\\")
     #expect(throws: UserError.self) { try generation([]) }
     #expect(throws: UserError.self) { try generation(["--prompt", "a", "--compare"]) }
   }

@@ -41,7 +41,8 @@ package struct GenerateConfiguration: Sendable, Equatable {
       throw options.error(
         "prompt", "missing; there is nothing to complete", fix: "add --prompt 'TEXT'")
     }
-    prompt = options.origin(of: "prompt") == .commandLine ? SampleOptions.unescaped(text) : text
+    // Shells pass \n on as two characters; YAML has read it already.
+    prompt = options.origin(of: "prompt") == .commandLine ? Self.unescaped(text) : text
     maxNewTokens = options.integer("max-new-tokens")
     compares = options.flag("compare")
     if compares && adapter == nil {
@@ -49,5 +50,23 @@ package struct GenerateConfiguration: Sendable, Equatable {
         "compare", "sets base and adapter side by side, but --adapter is missing",
         fix: "add --adapter, or leave --compare out")
     }
+  }
+
+  /// `\n`, `\t` and `\\` as in YAML; other backslashes stand for themselves.
+  private static func unescaped(_ text: String) -> String {
+    var result = ""
+    var rest = text[...]
+    while let character = rest.popFirst() {
+      switch (character, rest.first) {
+      case ("\\", "n"): result += "\n"
+      case ("\\", "t"): result += "\t"
+      case ("\\", "\\"): result += "\\"
+      default:
+        result.append(character)
+        continue
+      }
+      rest.removeFirst()
+    }
+    return result
   }
 }

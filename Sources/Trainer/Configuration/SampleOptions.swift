@@ -10,7 +10,8 @@ package struct SampleOptions: Sendable, Equatable {
 
   /// A JSONL file; nil is the embedded demo data.
   package var data: String?
-  /// Template of the text before the answer, `{column}` for a column; nil: from the columns.
+  /// Template of the text before the answer, `{column}` for a column and `\n` for a line
+  /// end, as written; nil: from the columns.
   package var prompt: String?
   /// Template of the answer; nil: from the columns.
   package var completion: String?
@@ -41,50 +42,22 @@ package struct SampleOptions: Sendable, Equatable {
   ]
 
   /// Takes the settings and checks how they go together.
-  ///
-  /// - Parameters:
-  ///   - options: the settings.
-  ///   - needsCompletion: whether a prompt alone makes no sense.
-  /// - Throws: ``UserError``.
-  package init(_ options: ParsedOptions, needsCompletion: Bool = true) throws(UserError) {
+  package init(_ options: ParsedOptions) throws(UserError) {
     data = options.textIfAny("data")
-    prompt = Self.template("prompt", options)
-    completion = Self.template("completion", options)
+    prompt = options.textIfAny("prompt")
+    completion = options.textIfAny("completion")
     maxLength = options.integer("max-length")
     overlength = options.choice("overlength", as: Overlength.self)
-    if needsCompletion && prompt != nil && completion == nil {
+    if prompt != nil && completion == nil {
       throw options.error(
         "prompt", "gives the text before the answer, but --completion is missing",
         fix: "add --completion, for example --completion '{output}'")
     }
-  }
-
-  /// A template. Shells pass `\n` on as two characters, so on the command line `\n`, `\t` and `\\`
-  /// mean what they mean in YAML; in a file YAML has read them already.
-  private static func template(_ name: String, _ options: ParsedOptions) -> String? {
-    guard let text = options.textIfAny(name) else { return nil }
-    return options.origin(of: name) == .commandLine ? unescaped(text) : text
-  }
-
-  static func unescaped(_ text: String) -> String {
-    var result = ""
-    var isEscaped = false
-    for character in text {
-      if isEscaped {
-        switch character {
-        case "n": result += "\n"
-        case "t": result += "\t"
-        case "\\": result += "\\"
-        default: result += "\\\(character)"
-        }
-        isEscaped = false
-      } else if character == "\\" {
-        isEscaped = true
-      } else {
-        result.append(character)
-      }
+    if completion != nil && prompt == nil {
+      throw options.error(
+        "completion", "gives the answer, but --prompt is missing",
+        fix: "add --prompt, also an empty one: --prompt ''")
     }
-    return isEscaped ? result + "\\" : result
   }
 
   /// The settings as lines of `run.yaml`.

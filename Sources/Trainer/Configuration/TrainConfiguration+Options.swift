@@ -1,3 +1,4 @@
+internal import Model
 package import Support
 
 extension TrainConfiguration {
@@ -85,7 +86,8 @@ extension TrainConfiguration {
       "lora-dropout", .number(.belowOne), default: .number(0),
       "Share of an adapter's inputs that is dropped in training."),
     Option(
-      "lora-targets", .list(placeholder: "LIST"), default: .list(LoRATargets.allLinear),
+      "lora-targets", .list(placeholder: "LIST"),
+      default: .list(LoRATargets.allLinear.map(\.rawValue)),
       "Modules with adapters: q, k, v, o, w1 (gate_proj), w2 (down_proj), w3 (up_proj), gate "
         + "(the router), lm_head; all-linear is the first seven."),
     Option("rslora", .toggle, "Scales by alpha / sqrt(r)."),

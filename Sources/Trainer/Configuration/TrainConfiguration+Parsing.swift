@@ -1,3 +1,4 @@
+internal import Model
 package import Support
 
 extension TrainConfiguration {
@@ -5,7 +6,7 @@ extension TrainConfiguration {
   package init(_ options: ParsedOptions) throws(UserError) {
     base = try ModelOptions(options)
     trainOn = options.choice("train-on", as: TrainOn.self)
-    samples = try SampleOptions(options, needsCompletion: trainOn == .completion)
+    samples = try SampleOptions(options)
     evaluationData = options.textIfAny("eval-data")
     output = options.textIfAny("output")
     resumes = options.flag("resume")
@@ -30,7 +31,7 @@ extension TrainConfiguration {
     loraRank = options.integer("lora-r")
     loraAlpha = options.number("lora-alpha")
     loraDropout = options.number("lora-dropout")
-    loraTargets = try LoRATargets.canonical(options.list("lora-targets"), options)
+    loraTargets = try LoRATargets.parse(options.list("lora-targets"), options)
     usesRankStabilizedScaling = options.flag("rslora")
     initialAdapter = options.textIfAny("init-adapter")
     givenLoRAFlags = Set(
@@ -128,7 +129,7 @@ extension TrainConfiguration {
       ("lora-r", .integer(loraRank)),
       ("lora-alpha", .double(loraAlpha)),
       ("lora-dropout", .double(loraDropout)),
-      ("lora-targets", .array(loraTargets.map { .string($0) })),
+      ("lora-targets", .array(loraTargets.map { .string($0.rawValue) })),
       ("rslora", .bool(usesRankStabilizedScaling)),
       ("init-adapter", .init(initialAdapter)),
       ("gradient-checkpointing", .string(gradientCheckpointing.rawValue)),

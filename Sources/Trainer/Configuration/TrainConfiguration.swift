@@ -1,3 +1,5 @@
+package import Model
+
 /// Every setting of `train`, checked.
 package struct TrainConfiguration: Sendable, Equatable {
   /// Which tokens are targets.
@@ -45,8 +47,8 @@ package struct TrainConfiguration: Sendable, Equatable {
   package var loraRank: Int
   package var loraAlpha: Double
   package var loraDropout: Double
-  /// Canonical names, see ``LoRATargets``.
-  package var loraTargets: [String]
+  /// Each once, in a fixed order.
+  package var loraTargets: [LoRATarget]
   /// Scaling `alpha / sqrt(r)` in place of `alpha / r`.
   package var usesRankStabilizedScaling: Bool
   /// Which of the flags about adapters the user gave; the others yield to `initialAdapter`.
