@@ -51,6 +51,9 @@ import Testing
     let tokenizer = try fixture.tokenizer()
     #expect(tokenizer.encode("abbbbc", isContinuation: true) == [4, 12, 8])
     #expect(tokenizer.encode("abbc", isContinuation: true) == [4, 11, 6])
+    // Pieces that a symbol could be merged into do not change that.
+    fixture.add("abb", "bbc", score: 0)
+    #expect(try fixture.tokenizer().encode("abbc", isContinuation: true) == [4, 11, 6])
   }
 
   @Test func unusedPiecesAreTakenApart() throws {

@@ -29,7 +29,7 @@ final class TemporaryDirectory {
   init() throws {
     var template = Array("/tmp/data-tests-XXXXXX".utf8CString)
     path = try unsafe template.withUnsafeMutableBufferPointer { buffer in
-      guard let made = unsafe mkdtemp(buffer.baseAddress!) else {
+      guard let base = buffer.baseAddress, let made = unsafe mkdtemp(base) else {
         throw UserError(.system, "cannot make a temporary directory: \(systemErrorText())")
       }
       return unsafe String(cString: made)

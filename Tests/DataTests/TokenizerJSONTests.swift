@@ -17,6 +17,13 @@ import Testing
     #expect(try encode(fixture, "") == [])
   }
 
+  @Test func ofEqualMergesTheLeftmostComesFirst() throws {
+    var fixture = TokenizerJSONFixture()
+    fixture.vocabulary.append("cc")
+    fixture.merges.append("c c")
+    #expect(try encode(fixture, "ccccc", true) == [11, 11, 6])
+  }
+
   @Test func continuationHasNoPrefix() throws {
     var fixture = TokenizerJSONFixture()
     #expect(try encode(fixture, "ab", true) == [8])
@@ -128,6 +135,18 @@ import Testing
     #expect(decoder.append(2) == "")
     #expect(decoder.finish().isExactly("\u{FFFD}"))
     #expect(decoder.finish() == "")
+  }
+
+  /// Overlong forms, surrogates, values over U+10FFFF, bytes that begin nothing.
+  @Test(arguments: [
+    [0xC0, 0x80], [0xE0, 0x9F, 0xBF], [0xED, 0xA0, 0x80], [0xF0, 0x8F, 0xBF, 0xBF],
+    [0xF4, 0x90, 0x80, 0x80], [0x80], [0xFF],
+  ])
+  func bytesThatAreNoCharacterAreReplacedOneByOne(_ bytes: [Int32]) throws {
+    var fixture = TokenizerJSONFixture()
+    fixture.addBytes()
+    let text = try fixture.tokenizer().decodeContinuation([4] + bytes.map { $0 + 11 } + [4])
+    #expect(text.isExactly("a" + String(repeating: "\u{FFFD}", count: bytes.count) + "a"))
   }
 
   @Test func unsupportedPartsAreNamed() throws {

@@ -21,6 +21,7 @@ package enum RowFormat: Sendable, Equatable {
   /// - Parameters:
   ///   - row: the row.
   ///   - location: file and line, for errors.
+  /// - Returns: the format, which every row of the file then has.
   /// - Throws: `UserError` when the columns are none of a known format.
   static func detect(_ row: JSONObject, at location: String) throws(UserError) -> RowFormat {
     if row["input_ids"] != nil { return .tokens }
@@ -44,6 +45,8 @@ package enum RowFormat: Sendable, Equatable {
   ///   - row: its columns.
   ///   - location: file and line, for errors.
   ///   - vocabularySize: token ids lie below it.
+  /// - Returns: the row in this format.
+  /// - Throws: `UserError` when a column is missing or holds what the format has no use for.
   func read(_ row: JSONObject, at location: String, vocabularySize: Int) throws(UserError) -> Row {
     switch self {
     case .pair(let prompt, let completion):

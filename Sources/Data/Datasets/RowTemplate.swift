@@ -75,6 +75,7 @@ package struct RowTemplate: Sendable, Equatable {
   /// - Parameters:
   ///   - row: its columns: texts, integers or booleans where the template names them.
   ///   - location: file and line, for errors.
+  /// - Returns: the template with every placeholder replaced.
   /// - Throws: `UserError` when a column is missing or is nothing to be put into a text.
   func render(_ row: JSONObject, at location: String) throws(UserError) -> String {
     var text = ""

@@ -121,6 +121,7 @@ extension PackPlan {
   /// The packs of a step as sample indices. Asking for steps in order costs least.
   ///
   /// - Parameter step: from 1 to ``totalSteps``.
+  /// - Returns: the packs in order; the last step of an epoch may hold fewer than the others.
   package mutating func packs(ofStep step: Int) -> [[Int]] {
     let epoch = epoch(ofStep: step)
     if cached.epoch != epoch { cached = (epoch, Self.packs(ofEpoch: epoch, lengths, settings)) }

@@ -63,8 +63,8 @@ package struct SentencePieceTokenizer: Tokenizer {
         guard let id = nameIDs[key] ?? textIDs[key] else {
           throw UserError(
             .badInput, at: path,
-            "tokenizer_config.json names the \(field) \"\(given)\", but the model has no such piece"
-          )
+            "tokenizer_config.json names the \(field) \"\(given)\", but the model has no such piece",
+            fix: "add a tokenizer.json, which holds tokens beyond the pieces of the model")
         }
         return id
       }

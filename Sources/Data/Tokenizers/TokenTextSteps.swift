@@ -26,6 +26,7 @@ struct Metaspace: Sendable {
   ///   - section: the text of the section.
   ///   - isStart: the section begins the text.
   ///   - isContinuation: the text continues another.
+  /// - Returns: one word, or several where the replacement character begins a new one.
   func words(_ section: [UInt8], isStart: Bool, isContinuation: Bool) -> [[UInt8]] {
     var text = section.replacing([UInt8(ascii: " ")], with: replacement)
     let wantsPrefix =
