@@ -85,18 +85,12 @@ package struct MPIRunCommand: Sendable {
 
   /// The line as a user would type it, for `--verbose`.
   package var shellText: String {
-    arguments.map { word in
-      let isPlain =
-        !word.isEmpty
-        && word.utf8.allSatisfy {
-          EnvironmentScrubber.isPlain(String(UnicodeScalar($0))) || $0 == UInt8(ascii: "=")
-        }
-      return isPlain
-        ? word
-        : "'"
-          + word.split(separator: "'", omittingEmptySubsequences: false)
-          .joined(separator: "'\\''") + "'"
-    }.joined(separator: " ")
+    let quoted = arguments.map { word in
+      if !word.isEmpty && EnvironmentScrubber.isPlain(word.filter { $0 != "=" }) { return word }
+      let parts = word.split(separator: "'", omittingEmptySubsequences: false)
+      return "'" + parts.joined(separator: "'\\''") + "'"
+    }
+    return quoted.joined(separator: " ")
   }
 
   /// Open MPI's major version from the text of `mpirun --version`, for example
