@@ -56,7 +56,14 @@ let package = Package(
       name: "Launcher", dependencies: ["Trainer", "DistributedTraining", "Support"],
       swiftSettings: strict),
 
+    // Seeded tensors, error measures and a reference of every operation in double precision.
+    .target(
+      name: "TestSupport", dependencies: ["Compute", "Support"], path: "Tests/TestSupport",
+      swiftSettings: strict),
     .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: strict),
+    .testTarget(
+      name: "ComputeCPUTests", dependencies: ["Compute", "ComputeCPU", "Support", "TestSupport"],
+      swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )
