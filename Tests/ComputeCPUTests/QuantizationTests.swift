@@ -51,7 +51,8 @@ private let nestedCase = "trajectories/qlora-tiny-mixtral-nf4-dq/"
     let file = try SharedReference.safetensors(edges)
     let names = file.entries.keys.filter { $0.hasSuffix(".packed") && !$0.hasPrefix("bs") }
       .map { String($0.dropLast(".packed".count)) }.sorted()
-    #expect(names.count == 38)
+    // Others have blocks of another size.
+    #expect(names.count == 35)
     for name in names {
       let input = try file.floats(named: "\(name).input")
       let packed = try file.bytes(named: "\(name).packed")
@@ -106,7 +107,7 @@ private let nestedCase = "trajectories/qlora-tiny-mixtral-nf4-dq/"
       let (codes, absmax) = try quantized(weight)
       #expect(codes == (try state.bytes(named: "\(name).weight")), "\(name)")
       #expect(bits(absmax) == bits(try state.floats(named: "\(name).weight.absmax")), "\(name)")
-      guard samples.entries["\(name).dequant"] != nil else { continue }
+      guard let sample = samples.entries["\(name).dequant"], hasWholeBlocks(sample) else { continue }
       let values = try decoded(try matrix(codes, try plain(absmax), count: weight.count))
       #expect(bits(values) == bits(try samples.floats(named: "\(name).dequant")), "\(name)")
       sampled += 1
@@ -142,10 +143,17 @@ private let nestedCase = "trajectories/qlora-tiny-mixtral-nf4-dq/"
       #expect(codeBytes == (try state.bytes(named: "\(name).weight.absmax")), "\(name)")
       #expect(
         bits(nestedValues) == bits(try samples.floats(named: "\(name).nested_absmax")), "\(name)")
+      guard let sample = samples.entries["\(name).dequant"], hasWholeBlocks(sample) else { continue }
       let values = try decoded(
         try matrix(codes, try nested(codeBytes, nestedValues, offset), count: weight.count))
       #expect(bits(values) == bits(try samples.floats(named: "\(name).dequant")), "\(name)")
     }
+  }
+
+  /// Where rows are not whole blocks, bitsandbytes' CPU kernel decodes with the scales of other
+  /// blocks (it counts the whole blocks of each row); what it recorded there is no reference.
+  private func hasWholeBlocks(_ entry: SafetensorsFile.Entry) -> Bool {
+    (entry.shape.last ?? 0) % NF4.blockSize == 0
   }
 
   /// What needs no file: every element decodes to the nearest code of its block.
