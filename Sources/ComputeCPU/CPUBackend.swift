@@ -22,6 +22,9 @@ package final class CPUBackend: Backend, Sendable {
   package init(threadCount: Int, precision: Precision = .float32) {
     self.threadCount = threadCount
     self.precision = precision
+    precondition(
+      onednn_has_one_thread() != 0,
+      "oneDNN \(Self.libraryVersion) does not keep to one thread a call; use a build on OpenMP")
     hasNativeBFloat16 = onednn_has_bf16() != 0
     pool = ThreadPool(threadCount: threadCount)
     scratch = WorkerScratch(workerCount: threadCount)

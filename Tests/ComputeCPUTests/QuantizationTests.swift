@@ -174,5 +174,26 @@ private let nestedCase = "trajectories/qlora-tiny-mixtral-nf4-dq/"
     if count % 2 == 1 { #expect(codes[count / 2] & 15 == 7) }
   }
 
+  /// A value on a bound has the lower code; scales are rounded to a grid before the nearest code
+  /// is taken; zero is not the centre
+  /// of that grid; nothing is divided by zero. Values and codes as bitsandbytes has them.
+  @Test func boundsAndGrid() throws {
+    var x = [Float](repeating: 0, count: 128)
+    x[0] = 1
+    x[1] = -0.8480963706970215
+    x[2] = 0.5016634464263916
+    x[3] = x[2].nextUp
+    let (codes, absmax) = try quantized(x)
+    #expect(Array(codes[0..<3]) == [0xF0, 0xCD, 0x77])
+    #expect(codes[32...].allSatisfy { $0 == 0x77 })
+    #expect(absmax == [1, 0])
+
+    let scales = try device.tensor(Matrix(1, 4, [1.5, 0.560634095, 0.491689808, 0.5] as [Float]))
+    let scaleCodes = try device.emptyBytes(4)
+    try device.backend.quantizeScales(
+      scales, offset: 0.5, codes: scaleCodes, nestedAbsmax: try device.empty(1, 1))
+    #expect(try device.bytes(scaleCodes) == [255, 176, 98, 131])
+  }
+
   private func bits(_ values: [Float]) -> [UInt32] { values.map(\.bitPattern) }
 }

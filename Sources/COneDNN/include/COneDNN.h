@@ -6,8 +6,9 @@
 // sums in ways that depend on their number; tiles of a fixed grid do not.
 #include <stdint.h>
 
-// Makes oneDNN use one thread in calls from this thread. Call once at the start of each thread.
-void onednn_use_one_thread(void);
+// Whether calls from this thread use one thread. A library that was built on neither OpenMP nor
+// sequential code (but on TBB, say) cannot be told to.
+int onednn_has_one_thread(void);
 
 // Version of the library that is loaded, major * 10000 + minor * 100 + patch.
 int onednn_version(void);
