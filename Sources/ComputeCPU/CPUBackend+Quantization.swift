@@ -53,6 +53,13 @@ enum DynamicCode {
     return values.sorted()
   }()
 
+  /// The same values for hot loops.
+  nonisolated(unsafe) static let table: UnsafeMutablePointer<Float> = {
+    let table = UnsafeMutablePointer<Float>.allocate(capacity: 256)
+    for (code, value) in values.enumerated() { unsafe table[code] = value }
+    return unsafe table
+  }()
+
   /// The 255 midpoints between neighbouring values, in float32.
   static let bounds: [Float] = zip(values, values.dropFirst()).map { 0.5 * ($0 + $1) }
 

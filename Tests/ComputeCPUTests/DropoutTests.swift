@@ -87,6 +87,20 @@ import Testing
     #expect(try device.floats(dx) == zip(before.floats, masked).map { $0 + $1 })
   }
 
+  /// The mask is what the key says, word by word.
+  @Test(arguments: [0.1, 0.25, 0.3] as [Float]) func maskFollowsTheWords(_ rate: Float) throws {
+    var key = Self.key
+    key.rate = rate
+    let list = tokens(60)
+    let mask = try mask(list, 71, key)
+    for t in 0..<60 {
+      for c in 0..<71 {
+        let words = key.words(sample: list[2 * t], position: list[2 * t + 1], block: c / 4)
+        #expect((mask[t, c] != 0) == (CounterGenerator.unit(words[c % 4]) >= rate))
+      }
+    }
+  }
+
   /// Known answers of Philox 4x32-10 from the Random123 distribution (kat_vectors).
   @Test func philoxKnownAnswers() {
     #expect(
