@@ -12,6 +12,8 @@ static uint16_t bf16(float x) {
   return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
+static float uniform(void) { return (float)rand() / (float)RAND_MAX; }
+
 static float widened(uint16_t bits) {
   uint32_t wide = (uint32_t)bits << 16;
   float x;
@@ -48,9 +50,9 @@ int main(void) {
       float *a = malloc(sizeof(float) * m * k), *b = malloc(sizeof(float) * n * k);
       float *c = malloc(sizeof(float) * m * n), *before = malloc(sizeof(float) * m * n);
       uint16_t *a16 = malloc(sizeof(uint16_t) * m * k), *b16 = malloc(sizeof(uint16_t) * n * k);
-      for (int i = 0; i < m * k; i++) a[i] = widened(a16[i] = bf16((float)rand() / RAND_MAX - 0.5f));
-      for (int i = 0; i < n * k; i++) b[i] = widened(b16[i] = bf16((float)rand() / RAND_MAX - 0.5f));
-      for (int i = 0; i < m * n; i++) before[i] = (float)rand() / RAND_MAX;
+      for (int i = 0; i < m * k; i++) a[i] = widened(a16[i] = bf16(uniform() - 0.5f));
+      for (int i = 0; i < n * k; i++) b[i] = widened(b16[i] = bf16(uniform() - 0.5f));
+      for (int i = 0; i < m * n; i++) before[i] = uniform();
       for (int is_bf16 = 0; is_bf16 < 2; is_bf16++) {
         if (is_bf16 && !onednn_has_bf16()) continue;
         memcpy(c, before, sizeof(float) * m * n);

@@ -26,8 +26,8 @@ for wheel in "$folder"/*.whl; do python3 -m zipfile -e "$wheel" "${wheel%.whl}";
 compile() { cc -std=c11 -O2 -Wall -Wextra -Werror -ISources/COneDNN/include "$@"; }
 for header in $(find "$folder" -path '*/oneapi/dnnl/dnnl.h'); do
   include=$(dirname "$(dirname "$(dirname "$header")")")
-  version=$(awk '/define DNNL_VERSION_M(AJOR|INOR)/ {print $3}' "$include"/oneapi/dnnl/dnnl_version.h |
-    paste -sd.)
+  version=$(awk '/define DNNL_VERSION_M(AJOR|INOR)/ {print $3}' "$include/oneapi/dnnl/dnnl_version.h" \
+    | paste -sd.)
   compile -I"$include" -c Sources/COneDNN/shim.c -o "$folder/shim-$version.o"
   echo "ok   compiles against the headers of oneDNN $version"
 done

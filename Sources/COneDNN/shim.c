@@ -111,7 +111,8 @@ static void destroy(product_t *product) {
     if (check_status != dnnl_success) return check_status; \
   } while (0)
 
-// Compiles the product of a shape {m, n, k, strides of a, b, c, flags}; flags: 1 transpose b, 2 accumulate.
+// Compiles the product of a shape {m, n, k, strides of a, b, c, flags}; flags: 1 transpose b,
+// 2 accumulate.
 static dnnl_status_t compile(product_t *product, const int64_t *shape) {
   dnnl_engine_t engine = thread_context->engine;
   const int64_t m = shape[0], n = shape[1], k = shape[2];

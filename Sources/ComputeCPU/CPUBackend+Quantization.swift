@@ -2,13 +2,6 @@ package import Compute
 
 /// Decoding tables, made once.
 enum NF4Tables {
-  /// The 16 code values.
-  nonisolated(unsafe) static let values: UnsafeMutablePointer<Float> = {
-    let table = UnsafeMutablePointer<Float>.allocate(capacity: 16)
-    for (code, value) in NF4.values.enumerated() { unsafe table[code] = value }
-    return unsafe table
-  }()
-
   /// The 15 midpoints between neighbouring values, in float32.
   nonisolated(unsafe) static let bounds: UnsafeMutablePointer<Float> = {
     let table = UnsafeMutablePointer<Float>.allocate(capacity: 15)
@@ -112,7 +105,9 @@ extension CPUBackend {
           }
           return UInt8(truncatingIfNeeded: code)
         }
-        for i in stride(from: first, to: last, by: 2) { unsafe codes[i / 2] = code(i) << 4 | code(i + 1) }
+        for i in stride(from: first, to: last, by: 2) {
+          unsafe codes[i / 2] = code(i) << 4 | code(i + 1)
+        }
       }
     }
   }

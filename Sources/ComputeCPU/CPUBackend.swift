@@ -1,5 +1,5 @@
-package import Compute
 internal import COneDNN
+package import Compute
 
 /// The backend on the cores of one machine: oneDNN for matrix products, SIMD Swift for the rest.
 ///
@@ -123,7 +123,8 @@ package final class CPUBackend: Backend, Sendable {
     unsafe blocks.deallocate()
   }
 
-  /// At least `byteCount` bytes, aligned to 64; undefined content, valid until the worker's next call.
+  /// At least `byteCount` bytes, aligned to 64; undefined content, valid until the worker's
+  /// next call.
   func bytes(_ byteCount: Int, worker: Int) -> UnsafeMutableRawPointer {
     if unsafe blocks[worker].count < byteCount || blocks[worker].baseAddress == nil {
       unsafe blocks[worker].deallocate()

@@ -20,8 +20,10 @@ internal import Support
     case .dense(let values):
       switch values.elementType {
       case .float32: unsafe source = unsafe .float32(values.floats)
-      case .bfloat16: unsafe source = unsafe .bfloat16(values.address.assumingMemoryBound(to: UInt16.self))
-      case .float16: unsafe source = unsafe .float16(values.address.assumingMemoryBound(to: UInt16.self))
+      case .bfloat16:
+        unsafe source = unsafe .bfloat16(values.address.assumingMemoryBound(to: UInt16.self))
+      case .float16:
+        unsafe source = unsafe .float16(values.address.assumingMemoryBound(to: UInt16.self))
       default: preconditionFailure("a base matrix of \(values.elementType)")
       }
     case .nf4(let codes, let scales):
@@ -74,7 +76,9 @@ internal import Support
     case .float32(let values): unsafe roundToBFloat16(values + start, count: count, to: out)
     case .bfloat16(let values): unsafe out.update(from: values + start, count: count)
     case .float16(let values):
-      for i in 0..<count { unsafe out[i] = unsafe bfloat16Bits(Support.float(fromFloat16: values[start + i])) }
+      for i in 0..<count {
+        unsafe out[i] = unsafe bfloat16Bits(Support.float(fromFloat16: values[start + i]))
+      }
     case .nf4(let codes, let scales):
       forEachBlock(start, count) { block, first, last in
         let scale = unsafe scales[block]

@@ -21,7 +21,7 @@ final class ThreadPool: Sendable {
         &thread, nil,
         { job in
           let start = unsafe Unmanaged<WorkerStart>.fromOpaque(job!).takeRetainedValue()
-                start.queue.serve(worker: start.worker)
+          start.queue.serve(worker: start.worker)
           return nil
         }, unsafe job)
       precondition(status == 0, "cannot start a thread: error \(status)")
@@ -44,7 +44,6 @@ final class ThreadPool: Sendable {
     }
   }
 }
-
 
 /// What a new thread is told.
 private final class WorkerStart: Sendable {

@@ -71,7 +71,7 @@ extension SIMD8<Float> {
   return unsafe y * unsafeBitCast(power, to: Lanes.self)
 }
 
-/// Rounds to bfloat16, ties to even. Infinities stay; a NaN whose upper half is zero would become one.
+/// Rounds to bfloat16, ties to even. Infinities stay, and so do the NaNs that arithmetic makes.
 @inline(__always) func bfloat16Bits(_ x: Lanes) -> SIMD8<UInt16> {
   let bits = x.bits
   let rounded = (bits &+ 0x7FFF &+ ((bits &>> 16) & 1)) &>> 16

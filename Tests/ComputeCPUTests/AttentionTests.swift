@@ -34,8 +34,10 @@ import Testing
 
   static let cases = [
     Case(name: "one token", samples: [1]),
-    Case(name: "one head, one channel", queryHeads: 1, keyValueHeads: 1, headWidth: 1, samples: [5]),
+    Case(
+      name: "one head, one channel", queryHeads: 1, keyValueHeads: 1, headWidth: 1, samples: [5]),
     Case(name: "odd width", queryHeads: 3, keyValueHeads: 3, headWidth: 7, samples: [9, 1, 4]),
+    Case(name: "an empty sample", samples: [4, 0, 3]),
     Case(name: "one block", samples: [64]),
     Case(name: "two blocks", samples: [65]),
     Case(name: "many samples", samples: [3, 70, 1, 129, 17]),

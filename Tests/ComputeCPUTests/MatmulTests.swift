@@ -99,9 +99,10 @@ import Testing
   }
 
   /// Tokens, width and rank; LoRA products in both directions and the parameter gradients.
-  @Test(arguments: shapes + [
-    Shape(tokens: 130, input: 257, output: 8), Shape(tokens: 513, input: 16, output: 300),
-  ])
+  @Test(
+    arguments: shapes + [
+      Shape(tokens: 130, input: 257, output: 8), Shape(tokens: 513, input: 16, output: 300),
+    ])
   func adapterProducts(_ shape: Shape) throws {
     let device = TestDevice(CPUBackend(threadCount: 2, precision: .bfloat16))
     var random = Random(UInt64(shape.tokens + shape.output))

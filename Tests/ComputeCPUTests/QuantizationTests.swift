@@ -81,7 +81,8 @@ private let nestedCase = "trajectories/qlora-tiny-mixtral-nf4-dq/"
       let values = try decoded(try matrix(packed, scales, count: input.count))
       // bitsandbytes returns the input's type; the product of code and scale is rounded to it.
       let expected =
-        name.contains("bfloat16") ? values.map(roundedToBFloat16)
+        name.contains("bfloat16")
+        ? values.map(roundedToBFloat16)
         : name.contains("float16") ? values.map { Float(Float16($0)) } : values
       #expect(bits(expected) == bits(recorded), "\(name)")
     }
@@ -107,7 +108,9 @@ private let nestedCase = "trajectories/qlora-tiny-mixtral-nf4-dq/"
       let (codes, absmax) = try quantized(weight)
       #expect(codes == (try state.bytes(named: "\(name).weight")), "\(name)")
       #expect(bits(absmax) == bits(try state.floats(named: "\(name).weight.absmax")), "\(name)")
-      guard let sample = samples.entries["\(name).dequant"], hasWholeBlocks(sample) else { continue }
+      guard let sample = samples.entries["\(name).dequant"], hasWholeBlocks(sample) else {
+        continue
+      }
       let values = try decoded(try matrix(codes, try plain(absmax), count: weight.count))
       #expect(bits(values) == bits(try samples.floats(named: "\(name).dequant")), "\(name)")
       sampled += 1
@@ -143,7 +146,9 @@ private let nestedCase = "trajectories/qlora-tiny-mixtral-nf4-dq/"
       #expect(codeBytes == (try state.bytes(named: "\(name).weight.absmax")), "\(name)")
       #expect(
         bits(nestedValues) == bits(try samples.floats(named: "\(name).nested_absmax")), "\(name)")
-      guard let sample = samples.entries["\(name).dequant"], hasWholeBlocks(sample) else { continue }
+      guard let sample = samples.entries["\(name).dequant"], hasWholeBlocks(sample) else {
+        continue
+      }
       let values = try decoded(
         try matrix(codes, try nested(codeBytes, nestedValues, offset), count: weight.count))
       #expect(bits(values) == bits(try samples.floats(named: "\(name).dequant")), "\(name)")

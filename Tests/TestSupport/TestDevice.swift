@@ -28,7 +28,8 @@ package struct TestDevice {
   }
 
   /// A tensor of any element type from its bytes.
-  package func tensor(bytes: [UInt8], rows: Int, columns: Int, _ type: ElementType) throws -> Tensor {
+  package func tensor(bytes: [UInt8], rows: Int, columns: Int, _ type: ElementType) throws -> Tensor
+  {
     precondition(bytes.count == rows * columns * type.byteCount)
     let wordCount = (bytes.count + 3) / 4
     let storage = try backend.makeStorage(byteCount: wordCount * 4)
@@ -106,12 +107,15 @@ extension TestDevice {
       stored = .dense(try tensor(bytes: bytes, rows: rows, columns: columns, .bfloat16))
     case .float16:
       // Every pattern that is finite, subnormal ones included.
-      let bits = (0..<count).map { _ in UInt16(random.next() % 0x4400) | UInt16(random.next() % 2) << 15 }
+      let bits = (0..<count).map { _ in
+        UInt16(random.next() % 0x4400) | UInt16(random.next() % 2) << 15
+      }
       values = bits.map { Support.float(fromFloat16: $0) }
       stored = .dense(
         try tensor(bytes: bits.flatMap(littleEndian), rows: rows, columns: columns, .float16))
     case .nf4, .nestedNF4:
-      let codes = (0..<NF4.codeByteCount(count)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+      let codes = (0..<NF4.codeByteCount(count)).map { _ in UInt8(truncatingIfNeeded: random.next())
+      }
       let blocks = NF4.blockCount(count)
       let scales: NF4Scales
       var absmax: [Float]
@@ -139,11 +143,13 @@ extension TestDevice {
         codes: try tensor(bytes: codes, rows: 1, columns: codes.count, .uint8), scales: scales)
     }
     return BaseSample(
-      matrix: BaseMatrix(rows: rows, columns: columns, format: stored, isAlwaysFloat32: alwaysFloat32),
+      matrix: BaseMatrix(
+        rows: rows, columns: columns, format: stored, isAlwaysFloat32: alwaysFloat32),
       values: Matrix(rows, columns, values))
   }
 
-  /// The 256 values of the device's 8-bit dynamic code: blocks whose codes stand for one, scaled by it.
+  /// The 256 values of the device's 8-bit dynamic code: blocks whose codes stand for one, scaled
+  /// by it.
   package func dynamicCodeValues() throws -> [Float] {
     let matrix = BaseMatrix(
       rows: 256, columns: NF4.blockSize,
