@@ -92,6 +92,13 @@ let package = Package(
       name: "LauncherTests", dependencies: ["Launcher", "DistributedTraining", "Support"],
       swiftSettings: strict),
     .testTarget(name: "DataTests", dependencies: ["Data", "Support"], swiftSettings: strict),
+    // Seeded tensors, error measures and a reference of every operation in double precision.
+    .target(
+      name: "TestSupport", dependencies: ["Compute", "Support"], path: "Tests/TestSupport",
+      swiftSettings: strict),
+    .testTarget(
+      name: "ComputeCPUTests", dependencies: ["Compute", "ComputeCPU", "Support", "TestSupport"],
+      swiftSettings: strict),
   ],
   swiftLanguageModes: [.v6]
 )

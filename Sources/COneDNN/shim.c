@@ -8,10 +8,24 @@
 #include <oneapi/dnnl/dnnl.h>
 #include <oneapi/dnnl/dnnl_version.h>
 
-void onednn_use_one_thread(void) {
+// Makes oneDNN use one thread in calls from this thread, whichever thread calls.
+static void use_one_thread(void) {
+  static _Thread_local int done;
+  if (done) return;
   // The OpenMP runtime that oneDNN was linked with; its thread count is a setting of each thread.
   void (*set_threads)(int) = (void (*)(int))dlsym(RTLD_DEFAULT, "omp_set_num_threads");
   if (set_threads) set_threads(1);
+  done = 1;
+}
+
+int onednn_has_one_thread(void) {
+  use_one_thread();
+  int (*threads)(void) = (int (*)(void))dlsym(RTLD_DEFAULT, "omp_get_max_threads");
+  switch (dnnl_version()->cpu_runtime) {
+    case DNNL_RUNTIME_SEQ: return 1;
+    case DNNL_RUNTIME_OMP: return threads && threads() == 1;
+    default: return 0;
+  }
 }
 
 int onednn_version(void) {
@@ -26,11 +40,13 @@ const char *onednn_isa_name(void) {
     case 0x3: return "avx";
     case 0x7: return "avx2";
     case 0xf: return "avx2_vnni";
+    case 0x1f: return "avx2_vnni_2";
     case 0x27: return "avx512_core";
     case 0x67: return "avx512_core_vnni";
     case 0xe7: return "avx512_core_bf16";
     case 0x1ef: return "avx512_core_fp16";
     case 0xfef: return "avx512_core_amx";
+    case 0x1fef: return "avx512_core_amx_fp16";
     default: return "other";
   }
 }
@@ -40,6 +56,7 @@ int onednn_has_bf16(void) { return ((int)dnnl_get_effective_cpu_isa() & 0xe7) ==
 int onednn_sgemm(int transpose_a, int transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
                  const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
                  int64_t ldc) {
+  use_one_thread();
   return (int)dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a, lda,
                          b, ldb, beta, c, ldc);
 }
@@ -65,6 +82,7 @@ static _Thread_local context_t *thread_context;
 
 static dnnl_status_t make_context(void) {
   if (thread_context) return dnnl_success;
+  use_one_thread();
   context_t *context = calloc(1, sizeof *context);
   if (!context) return dnnl_out_of_memory;
   dnnl_status_t status = dnnl_engine_create(&context->engine, dnnl_cpu, 0);
@@ -93,7 +111,8 @@ static void destroy(product_t *product) {
     if (check_status != dnnl_success) return check_status; \
   } while (0)
 
-// Compiles the product of a shape {m, n, k, strides of a, b, c, flags}; flags: 1 transpose b, 2 accumulate.
+// Compiles the product of a shape {m, n, k, strides of a, b, c, flags}; flags: 1 transpose b,
+// 2 accumulate.
 static dnnl_status_t compile(product_t *product, const int64_t *shape) {
   dnnl_engine_t engine = thread_context->engine;
   const int64_t m = shape[0], n = shape[1], k = shape[2];

@@ -152,12 +152,13 @@ package protocol Backend: AnyObject, Sendable {
     dlogits: Tensor) throws(ComputeError)
   /// `out[p] = x[token of row p]`; `x [T, C]`, `out [P, C]`. Overwrites.
   func gatherRows(_ x: Tensor, routing: Routing, out: Tensor) throws(ComputeError)
-  /// Gradient of ``gatherRows``: `dx[t] = sum over its K rows of dy`, in the order of its experts. Overwrites.
+  /// Gradient of ``gatherRows``: `dx[t] = sum over its K rows of dy`, in the order of its experts.
+  /// Overwrites.
   func gatherRowsBackward(_ dy: Tensor, routing: Routing, dx: Tensor) throws(ComputeError)
   /// `out[t] += sum over k of weight[t, k] * y[row of (t, k)]`, on the residual stream.
   func combineExperts(_ y: Tensor, routing: Routing, out: Tensor) throws(ComputeError)
-  /// Gradients of ``combineExperts``: `dy[p] = weight * dout[t]` and `dweights[t, k] = dout[t] . y[p]`.
-  /// Overwrites. `dy` may be `y` itself.
+  /// Gradients of ``combineExperts``: `dy[p] = weight * dout[t]` and
+  /// `dweights[t, k] = dout[t] . y[p]`. Overwrites. `dy` may be `y` itself.
   func combineExpertsBackward(
     _ dout: Tensor, y: Tensor, routing: Routing, dy: Tensor, dweights: Tensor)
     throws(ComputeError)
@@ -186,14 +187,16 @@ package protocol Backend: AnyObject, Sendable {
   /// Sums of squares over blocks of `blockSize` elements, the last may be shorter; float32 input,
   /// sums in double precision in a fixed order.
   func sumsOfSquares(_ x: Tensor, blockSize: Int) throws(ComputeError) -> [Double]
-  /// One AdamW update of `weights` and moments, all float32 of one length; `gradients` are read only.
+  /// One AdamW update of `weights` and moments, all float32 of one length; `gradients` are
+  /// read only.
   func adamW(
     weights: Tensor, gradients: Tensor, firstMoment: Tensor, secondMoment: Tensor,
     update: AdamWUpdate) throws(ComputeError)
 
   // MARK: Quantization
 
-  /// Quantizes float32 `[1, n]` to NF4: `codes [1, ceil(n / 2)]` uint8, `absmax [1, blocks]` float32.
+  /// Quantizes float32 `[1, n]` to NF4: `codes [1, ceil(n / 2)]` uint8, `absmax [1, blocks]`
+  /// float32. A last block that is shorter has an absmax of at least 1e-38.
   func quantizeNF4(_ x: Tensor, codes: Tensor, absmax: Tensor) throws(ComputeError)
   /// Second quantization of absmax values with a given offset, to 8-bit dynamic codes.
   func quantizeScales(_ absmax: Tensor, offset: Float, codes: Tensor, nestedAbsmax: Tensor)

@@ -27,7 +27,8 @@ package struct BaseMatrix: Sendable {
   package var count: Int { rows * columns }
 }
 
-/// The scales of an NF4 tensor: one absmax for each block of 64 elements along the flattened weight.
+/// The scales of an NF4 tensor: one absmax for each block of 64 elements along the flattened
+/// weight.
 package enum NF4Scales: Sendable {
   /// `[1, blocks]` float32.
   case plain(Tensor)

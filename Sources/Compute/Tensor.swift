@@ -37,7 +37,8 @@ package struct Tensor: Sendable {
 
   /// Elements `range` of the same memory as a vector.
   package func elements(_ range: Range<Int>) -> Tensor {
-    precondition(range.lowerBound >= 0 && range.upperBound <= count, "elements \(range) of \(count)")
+    precondition(
+      range.lowerBound >= 0 && range.upperBound <= count, "elements \(range) of \(count)")
     return Tensor(
       storage: storage, byteOffset: byteOffset + range.lowerBound * elementType.byteCount,
       rows: 1, columns: range.count, elementType: elementType)
@@ -45,7 +46,8 @@ package struct Tensor: Sendable {
 
   /// The same elements under another shape.
   package func reshaped(rows: Int, columns: Int) -> Tensor {
-    precondition(rows * columns == count, "[\(self.rows), \(self.columns)] as [\(rows), \(columns)]")
+    precondition(
+      rows * columns == count, "[\(self.rows), \(self.columns)] as [\(rows), \(columns)]")
     return Tensor(
       storage: storage, byteOffset: byteOffset, rows: rows, columns: columns,
       elementType: elementType)

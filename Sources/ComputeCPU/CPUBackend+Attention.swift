@@ -8,7 +8,9 @@ extension CPUBackend {
     q: Tensor, k: Tensor, v: Tensor, shape: AttentionShape, out: Tensor, logSumExp: Tensor
   ) throws(ComputeError) {
     let pointers = unsafe checked(q, k, v, shape)
-    precondition(out.rows == q.rows && out.columns == q.columns && logSumExp.count == q.rows * shape.queryHeads)
+    precondition(
+      out.rows == q.rows && out.columns == q.columns && logSumExp.count == q.rows * shape.queryHeads
+    )
     let out = unsafe out.floats
     let logSumExp = unsafe logSumExp.floats
     let T = q.rows
@@ -75,7 +77,8 @@ extension CPUBackend {
               probabilities, K, visible, logSumExp: logSumExp[head * T + query])
             var products = Lanes.zero
             forEachLanes(D) { i, w in
-              unsafe products += (dout + query * widthQ + head * D).lanes(i, w)
+              unsafe products +=
+                (dout + query * widthQ + head * D).lanes(i, w)
                 * (out + query * widthQ + head * D).lanes(i, w)
             }
             // ds = p (dp - dout . out), and the factor of the scores.
@@ -111,7 +114,8 @@ extension CPUBackend {
     precondition(
       q.columns == shape.queryHeads * shape.headWidth
         && k.columns == shape.keyValueHeads * shape.headWidth && v.columns == k.columns
-        && v.rows == k.rows && shape.segments.allSatisfy {
+        && v.rows == k.rows
+        && shape.segments.allSatisfy {
           $0.queries.upperBound <= q.rows && $0.keys.upperBound <= k.rows
         },
       "attention: q [\(q.rows), \(q.columns)], k [\(k.rows), \(k.columns)], v [\(v.rows), \(v.columns)]"
@@ -164,7 +168,8 @@ extension CPUBackend {
       keys.count)
   }
 
-  /// Softmax over the visible part of a row, zero elsewhere; returns the log of the sum of exponentials.
+  /// Softmax over the visible part of a row, zero elsewhere; returns the log of the sum of
+  /// exponentials.
   private func softmax(_ row: UnsafeMutablePointer<Float>, _ count: Int, _ visible: Range<Int>)
     -> Float
   {
@@ -195,7 +200,8 @@ extension CPUBackend {
     unsafe clear(row, count, outside: visible)
   }
 
-  private func clear(_ row: UnsafeMutablePointer<Float>, _ count: Int, outside visible: Range<Int>) {
+  private func clear(_ row: UnsafeMutablePointer<Float>, _ count: Int, outside visible: Range<Int>)
+  {
     unsafe row.update(repeating: 0, count: visible.lowerBound)
     unsafe (row + visible.upperBound).update(repeating: 0, count: count - visible.upperBound)
   }

@@ -85,17 +85,46 @@ extension CPUBackend {
     let result = unsafe out.floats
     let tokens = unsafe tokens.int32s
     let keep = 1 / (1 - key.rate)
+    // unit(word) >= rate, in integers: the low 8 bits of a word do not count.
+    let bound = UInt32((key.rate * 0x1p24).rounded(.up))
     forEachRowChunk(T, columns: C) { rows in
       for t in rows {
-        for block in 0..<(C + 3) / 4 {
-          let words = unsafe key.words(sample: tokens[2 * t], position: tokens[2 * t + 1], block: block)
-          for lane in 0..<min(4, C - block * 4) {
-            let index = t * C + block * 4 + lane
-            let kept = unsafe CounterGenerator.unit(words[lane]) >= key.rate ? x[index] * keep : 0
-            unsafe result[index] = unsafe accumulate ? result[index] + kept : kept
+        let (sample, position) = unsafe (tokens[2 * t], tokens[2 * t + 1])
+        // 32 channels at a time: eight blocks of four words.
+        for first in stride(from: 0, to: C, by: 32) {
+          let words = key.wordsOfEightBlocks(sample: sample, position: position, block: first / 4)
+          let from = unsafe x + (t * C + first)
+          let to = unsafe result + (t * C + first)
+          for block in 0..<min(8, (C - first + 3) / 4) {
+            let four = SIMD4(words.0[block], words.1[block], words.2[block], words.3[block])
+            let isKept = (four &>> 8) .>= bound
+            let width = min(4, C - first - 4 * block)
+            let values = unsafe SIMD4<Float>.load(from + 4 * block, width)
+            let kept = SIMD4<Float>.zero.replacing(with: values * keep, where: isKept)
+            let sum = unsafe accumulate ? SIMD4<Float>.load(to + 4 * block, width) + kept : kept
+            unsafe sum.store(to + 4 * block, width)
           }
         }
       }
+    }
+  }
+}
+
+extension SIMD4<Float> {
+  @inline(__always) fileprivate static func load(_ x: UnsafeMutablePointer<Float>, _ width: Int)
+    -> Self
+  {
+    if width == 4 { return unsafe UnsafeRawPointer(x).loadUnaligned(as: Self.self) }
+    var lanes = Self.zero
+    for lane in 0..<width { lanes[lane] = unsafe x[lane] }
+    return lanes
+  }
+
+  @inline(__always) fileprivate func store(_ x: UnsafeMutablePointer<Float>, _ width: Int) {
+    if width == 4 {
+      unsafe UnsafeMutableRawPointer(x).storeBytes(of: self, as: Self.self)
+    } else {
+      for lane in 0..<width { unsafe x[lane] = self[lane] }
     }
   }
 }

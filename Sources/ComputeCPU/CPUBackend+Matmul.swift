@@ -1,5 +1,5 @@
-package import Compute
 internal import COneDNN
+package import Compute
 
 // Every product is cut into a grid of tiles that depends on its shape alone, and each tile is one
 // single-threaded call of the library, so that its bits depend on nothing else.
@@ -79,7 +79,8 @@ extension CPUBackend {
         if let elements = unsafe decoder.float32Elements {
           unsafe strip = unsafe elements + first * C
         } else {
-          unsafe strip = unsafe scratch.bytes(width * C * 4, worker: worker).assumingMemoryBound(to: Float.self)
+          unsafe strip = unsafe scratch.bytes(width * C * 4, worker: worker).assumingMemoryBound(
+            to: Float.self)
           unsafe decoder.decode(first * C, count: width * C, to: strip)
         }
         unsafe sgemm(
@@ -144,7 +145,9 @@ extension CPUBackend {
         } else {
           let strip = unsafe scratch.bytes(width * N * 4, worker: worker)
             .assumingMemoryBound(to: Float.self)
-          for n in 0..<N { unsafe decoder.decode(n * C + first, count: width, to: strip + n * width) }
+          for n in 0..<N {
+            unsafe decoder.decode(n * C + first, count: width, to: strip + n * width)
+          }
           unsafe sgemm(
             m: T, n: width, k: N, dy, N, strip, width, accumulate: accumulate, result + first, C)
         }
@@ -224,14 +227,16 @@ extension CPUBackend {
     }
   }
 
-  /// A bfloat16 copy of `x` in the backend's operand buffer, with zero rows up to a multiple of `rowStep`.
+  /// A bfloat16 copy of `x` in the backend's operand buffer, with zero rows up to a multiple of
+  /// `rowStep`.
   private func rounded(_ x: Tensor) throws(ComputeError) -> UnsafeMutablePointer<UInt16> {
     let padded = (x.rows + Tile.rowStep - 1) / Tile.rowStep * Tile.rowStep
     let operand = unsafe operandBuffer.bytes(padded * x.columns * 2, worker: 0)
       .assumingMemoryBound(to: UInt16.self)
     let values = unsafe x.floats
     forEachChunk(x.count, of: 16384) { range in
-      unsafe roundToBFloat16(values + range.lowerBound, count: range.count, to: operand + range.lowerBound)
+      unsafe roundToBFloat16(
+        values + range.lowerBound, count: range.count, to: operand + range.lowerBound)
     }
     unsafe (operand + x.count).update(repeating: 0, count: (padded - x.rows) * x.columns)
     return unsafe operand
@@ -264,7 +269,8 @@ extension CPUBackend {
     }
   }
 
-  /// One library call; below AVX-512 bf16 the rounded operands are widened and multiplied as float32.
+  /// One library call; below AVX-512 bf16 the rounded operands are widened and multiplied as
+  /// float32.
   private func bfloat16Call(
     _ a: UnsafeMutablePointer<UInt16>, rows: Int, depth: Int, _ b: UnsafeMutablePointer<UInt16>,
     leading: Int, transposed: Bool, width: Int, out: UnsafeMutablePointer<Float>, leadingOut: Int,
@@ -286,7 +292,8 @@ extension CPUBackend {
     for i in 0..<rows * depth { unsafe widened[i] = unsafe float(fromBFloat16: a[i]) }
     for row in 0..<bRows {
       for column in 0..<bColumns {
-        unsafe wideB[row * bColumns + column] = unsafe float(fromBFloat16: b[row * leading + column])
+        unsafe wideB[row * bColumns + column] = unsafe float(
+          fromBFloat16: b[row * leading + column])
       }
     }
     unsafe sgemm(

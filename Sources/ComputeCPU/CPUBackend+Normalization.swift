@@ -60,7 +60,9 @@ extension CPUBackend {
         let dx = unsafe result + t * C
         let reciprocal = unsafe reciprocals[t]
         var products = Lanes.zero
-        forEachLanes(C) { i, w in unsafe products += dy.lanes(i, w) * weight.lanes(i, w) * x.lanes(i, w) }
+        forEachLanes(C) { i, w in
+          unsafe products += dy.lanes(i, w) * weight.lanes(i, w) * x.lanes(i, w)
+        }
         let projection = products.total * reciprocal * reciprocal * reciprocal / Float(C)
         forEachLanes(C) { i, w in
           let direct = unsafe dy.lanes(i, w) * weight.lanes(i, w) * reciprocal

@@ -6,7 +6,8 @@ extension CPUBackend {
     let x = unsafe x.floats
     var sums = [Double](repeating: 0, count: (count + blockSize - 1) / blockSize)
     unsafe sums.withUnsafeMutableBufferPointer { buffer in
-      let sums = unsafe SendableRawPointer(UnsafeMutableRawPointer(buffer.baseAddress ?? .allocate(capacity: 1)))
+      let sums = unsafe SendableRawPointer(
+        UnsafeMutableRawPointer(buffer.baseAddress ?? .allocate(capacity: 1)))
       forEachChunk(count, of: blockSize) { range in
         var lanes = SIMD8<Double>.zero
         let part = unsafe x + range.lowerBound
@@ -29,7 +30,9 @@ extension CPUBackend {
     let count = weights.count
     precondition(
       gradients.count == count && firstMoment.count == count && secondMoment.count == count)
-    let pointers = unsafe (weights.floats, gradients.floats, firstMoment.floats, secondMoment.floats)
+    let pointers = unsafe (
+      weights.floats, gradients.floats, firstMoment.floats, secondMoment.floats
+    )
     // Scalars in double precision, rounded once, as torch does.
     let decay = Float(1 - update.learningRate * update.weightDecay)
     let stepSize = Float(update.learningRate / update.biasCorrection1)

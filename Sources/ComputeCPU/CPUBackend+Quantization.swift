@@ -2,10 +2,10 @@ package import Compute
 
 /// Decoding tables, made once.
 enum NF4Tables {
-  /// The 16 code values.
-  nonisolated(unsafe) static let values: UnsafeMutablePointer<Float> = {
-    let table = UnsafeMutablePointer<Float>.allocate(capacity: 16)
-    for (code, value) in NF4.values.enumerated() { unsafe table[code] = value }
+  /// The 15 midpoints between neighbouring values, in float32.
+  nonisolated(unsafe) static let bounds: UnsafeMutablePointer<Float> = {
+    let table = UnsafeMutablePointer<Float>.allocate(capacity: 15)
+    for code in 0..<15 { unsafe table[code] = (NF4.values[code] + NF4.values[code + 1]) / 2 }
     return unsafe table
   }()
 
@@ -26,11 +26,14 @@ enum DynamicCode {
   static let values: [Float] = {
     var values: [Float] = [0, 1]
     for exponent in 0..<7 {
-      // Midpoints of a grid over [0.1, 1], counted from the nearer end so as to round alike.
+      // Midpoints of a grid over [0.1, 1], counted from the nearer end with one rounding each, so
+      // as to round alike.
       let count = (1 << exponent) + 1
       let step = (1 - Float(0.1)) / Float(count - 1)
       let grid = (0..<count).map { index in
-        index < count / 2 ? Float(0.1) + step * Float(index) : 1 - step * Float(count - 1 - index)
+        index < count / 2
+          ? Float(0.1).addingProduct(step, Float(index))
+          : Float(1).addingProduct(-step, Float(count - 1 - index))
       }
       var power = 1.0
       for _ in 0..<(6 - exponent) { power *= 10 }
@@ -43,23 +46,29 @@ enum DynamicCode {
     return values.sorted()
   }()
 
-  /// The code nearest to `x`; the lower one of a tie.
-  static func nearest(_ x: Float) -> UInt8 { nearestIndex(of: x, in: values) }
-}
+  /// The same values for hot loops.
+  nonisolated(unsafe) static let table: UnsafeMutablePointer<Float> = {
+    let table = UnsafeMutablePointer<Float>.allocate(capacity: 256)
+    for (code, value) in values.enumerated() { unsafe table[code] = value }
+    return unsafe table
+  }()
 
-/// Index of the value nearest to `x` in an ascending list, by float32 distances; the lower of a tie.
-private func nearestIndex(of x: Float, in values: [Float]) -> UInt8 {
-  var low = 0
-  var high = values.count - 1
-  // The last value that is not above x, or 0.
-  while low < high {
-    let middle = (low + high + 1) / 2
-    if values[middle] <= x { low = middle } else { high = middle - 1 }
+  /// The 255 midpoints between neighbouring values, in float32.
+  static let bounds: [Float] = zip(values, values.dropFirst()).map { 0.5 * ($0 + $1) }
+
+  /// The code nearest to `x` in [-1, 1] after it is rounded to a grid of 65536 points; the lower
+  /// of a tie. bitsandbytes looks codes up in a table over that grid.
+  static func nearest(_ x: Float) -> UInt8 {
+    let point = ((x + 1) * 0.5 * 65535 + 0.5).rounded(.down)
+    let rounded = -1 + 2 * point / 65535
+    var low = 0
+    var high = bounds.count
+    while low < high {
+      let middle = (low + high) / 2
+      if bounds[middle] < rounded { low = middle + 1 } else { high = middle }
+    }
+    return UInt8(low)
   }
-  if low + 1 < values.count, values[low + 1] - x < x - values[low] { low += 1 }
-  // Equal distances after rounding go to the lowest.
-  while low > 0, abs(x - values[low - 1]) <= abs(x - values[low]) { low -= 1 }
-  return UInt8(low)
 }
 
 extension CPUBackend {
@@ -71,22 +80,34 @@ extension CPUBackend {
     let x = unsafe x.floats
     let codes = unsafe codes.address.assumingMemoryBound(to: UInt8.self)
     let absmax = unsafe absmax.floats
+    let bounds = unsafe NF4Tables.bounds
     // Chunks of whole blocks, and so of whole bytes.
     forEachChunk(count, of: 256 * NF4.blockSize) { range in
       for first in stride(from: range.lowerBound, to: range.upperBound, by: NF4.blockSize) {
         let last = min(first + NF4.blockSize, range.upperBound)
         var largest: Float = 0
         for i in first..<last { largest = unsafe max(largest, abs(x[i])) }
-        unsafe absmax[first / NF4.blockSize] = largest
+        // A block of zeros, or nearly, is divided by this; a shorter one stores it, too.
+        let divisor = max(largest, 1e-38)
         let isWhole = last - first == NF4.blockSize
-        let reciprocal = 1 / largest
+        unsafe absmax[first / NF4.blockSize] = isWhole ? largest : divisor
+        let reciprocal = 1 / divisor
         func code(_ i: Int) -> UInt8 {
           // An element beyond an odd end is coded as zero.
-          guard i < last, largest > 0 else { return 7 }
-          let scaled = unsafe isWhole ? x[i] * reciprocal : x[i] / largest
-          return nearestIndex(of: min(1, max(-1, scaled)), in: NF4.values)
+          guard i < last else { return 7 }
+          let scaled = unsafe isWhole ? x[i] * reciprocal : x[i] / divisor
+          // Counts the bounds below, by halves; a value on a bound has the lower code.
+          var code = 0
+          var step = 8
+          while step > 0 {
+            if unsafe scaled > bounds[code + step - 1] { code += step }
+            step /= 2
+          }
+          return UInt8(truncatingIfNeeded: code)
         }
-        for i in stride(from: first, to: last, by: 2) { unsafe codes[i / 2] = code(i) << 4 | code(i + 1) }
+        for i in stride(from: first, to: last, by: 2) {
+          unsafe codes[i / 2] = code(i) << 4 | code(i + 1)
+        }
       }
     }
   }
@@ -104,9 +125,11 @@ extension CPUBackend {
       var largest: Float = 0
       for i in range { largest = unsafe max(largest, abs(absmax[i] - offset)) }
       unsafe nested[range.lowerBound / block] = largest
+      let reciprocal = 1 / largest
       for i in range {
-        let x = unsafe absmax[i] - offset
-        unsafe codes[i] = DynamicCode.nearest(largest > 0 ? min(1, max(-1, x / largest)) : 0)
+        let x = unsafe (absmax[i] - offset) * reciprocal
+        // The code of a block of zeros does not matter; bitsandbytes writes the lowest.
+        unsafe codes[i] = largest > 0 ? DynamicCode.nearest(min(1, max(-1, x))) : 0
       }
     }
   }

@@ -1,5 +1,5 @@
-package import Compute
 internal import COneDNN
+package import Compute
 
 /// The backend on the cores of one machine: oneDNN for matrix products, SIMD Swift for the rest.
 ///
@@ -22,6 +22,9 @@ package final class CPUBackend: Backend, Sendable {
   package init(threadCount: Int, precision: Precision = .float32) {
     self.threadCount = threadCount
     self.precision = precision
+    precondition(
+      onednn_has_one_thread() != 0,
+      "oneDNN \(Self.libraryVersion) does not keep to one thread a call; use a build on OpenMP")
     hasNativeBFloat16 = onednn_has_bf16() != 0
     pool = ThreadPool(threadCount: threadCount)
     scratch = WorkerScratch(workerCount: threadCount)
@@ -124,7 +127,8 @@ package final class CPUBackend: Backend, Sendable {
     unsafe blocks.deallocate()
   }
 
-  /// At least `byteCount` bytes, aligned to 64; undefined content, valid until the worker's next call.
+  /// At least `byteCount` bytes, aligned to 64; undefined content, valid until the worker's
+  /// next call.
   func bytes(_ byteCount: Int, worker: Int) -> UnsafeMutableRawPointer {
     if unsafe blocks[worker].count < byteCount || blocks[worker].baseAddress == nil {
       unsafe blocks[worker].deallocate()

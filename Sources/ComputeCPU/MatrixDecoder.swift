@@ -20,8 +20,10 @@ internal import Support
     case .dense(let values):
       switch values.elementType {
       case .float32: unsafe source = unsafe .float32(values.floats)
-      case .bfloat16: unsafe source = unsafe .bfloat16(values.address.assumingMemoryBound(to: UInt16.self))
-      case .float16: unsafe source = unsafe .float16(values.address.assumingMemoryBound(to: UInt16.self))
+      case .bfloat16:
+        unsafe source = unsafe .bfloat16(values.address.assumingMemoryBound(to: UInt16.self))
+      case .float16:
+        unsafe source = unsafe .float16(values.address.assumingMemoryBound(to: UInt16.self))
       default: preconditionFailure("a base matrix of \(values.elementType)")
       }
     case .nf4(let codes, let scales):
@@ -74,19 +76,35 @@ internal import Support
     case .float32(let values): unsafe roundToBFloat16(values + start, count: count, to: out)
     case .bfloat16(let values): unsafe out.update(from: values + start, count: count)
     case .float16(let values):
-      for i in 0..<count { unsafe out[i] = unsafe bfloat16Bits(Support.float(fromFloat16: values[start + i])) }
+      for i in 0..<count {
+        unsafe out[i] = unsafe bfloat16Bits(Support.float(fromFloat16: values[start + i]))
+      }
     case .nf4(let codes, let scales):
       forEachBlock(start, count) { block, first, last in
-        // The 16 values of a block are rounded once each.
         let scale = unsafe scales[block]
-        var table = SIMD16<UInt16>()
-        for code in 0..<16 { table[code] = unsafe bfloat16Bits(NF4Tables.values[code] * scale) }
-        unsafe withUnsafeBytes(of: &table) { raw in
-          let table = unsafe raw.baseAddress!.assumingMemoryBound(to: UInt16.self)
-          for i in first..<last {
-            let byte = unsafe codes[i >> 1]
-            unsafe out[i - start] = unsafe table[Int(i & 1 == 0 ? byte >> 4 : byte & 15)]
-          }
+        var i = first
+        if i & 1 == 1 {
+          unsafe out[i - start] = unsafe bfloat16Bits(pairs[Int(codes[i >> 1])].y * scale)
+          i += 1
+        }
+        // Four bytes are eight elements.
+        while i + 8 <= last {
+          let bytes = unsafe UnsafeRawPointer(codes + (i >> 1)).loadUnaligned(as: UInt32.self)
+          let quarter0 = unsafe pairs[Int(bytes & 0xFF)]
+          let quarter1 = unsafe pairs[Int(bytes >> 8 & 0xFF)]
+          let quarter2 = unsafe pairs[Int(bytes >> 16 & 0xFF)]
+          let quarter3 = unsafe pairs[Int(bytes >> 24)]
+          let values = Lanes(
+            lowHalf: SIMD4(lowHalf: quarter0, highHalf: quarter1),
+            highHalf: SIMD4(lowHalf: quarter2, highHalf: quarter3))
+          unsafe UnsafeMutableRawPointer(out + (i - start)).storeBytes(
+            of: bfloat16Bits(values * scale), as: SIMD8<UInt16>.self)
+          i += 8
+        }
+        while i < last {
+          let pair = unsafe pairs[Int(codes[i >> 1])] * scale
+          unsafe out[i - start] = bfloat16Bits(i & 1 == 0 ? pair.x : pair.y)
+          i += 1
         }
       }
     }
@@ -125,6 +143,7 @@ func roundToBFloat16(
   private let absmax: UnsafeMutablePointer<Float>
   private let codes: UnsafeMutablePointer<UInt8>?
   private let offset: Float
+  private let values = unsafe DynamicCode.table
 
   init(_ scales: NF4Scales) {
     switch scales {
@@ -141,6 +160,6 @@ func roundToBFloat16(
 
   @inline(__always) subscript(block: Int) -> Float {
     guard let codes = unsafe codes else { return unsafe absmax[block] }
-    return unsafe DynamicCode.values[Int(codes[block])] * absmax[block / NF4.nestedBlockSize] + offset
+    return unsafe values[Int(codes[block])] * absmax[block / NF4.nestedBlockSize] + offset
   }
 }

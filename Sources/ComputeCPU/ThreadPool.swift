@@ -1,4 +1,3 @@
-internal import COneDNN
 internal import Glibc
 
 /// Runs the tiles of an operation on a fixed number of threads.
@@ -15,7 +14,6 @@ final class ThreadPool: Sendable {
     self.threadCount = threadCount
     let queue = TileQueue()
     self.queue = queue
-    onednn_use_one_thread()
     threads = (1..<threadCount).map { worker in
       var thread = pthread_t()
       let job = unsafe Unmanaged.passRetained(WorkerStart(queue: queue, worker: worker)).toOpaque()
@@ -23,7 +21,6 @@ final class ThreadPool: Sendable {
         &thread, nil,
         { job in
           let start = unsafe Unmanaged<WorkerStart>.fromOpaque(job!).takeRetainedValue()
-          onednn_use_one_thread()
           start.queue.serve(worker: start.worker)
           return nil
         }, unsafe job)
@@ -47,7 +44,6 @@ final class ThreadPool: Sendable {
     }
   }
 }
-
 
 /// What a new thread is told.
 private final class WorkerStart: Sendable {

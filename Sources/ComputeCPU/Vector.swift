@@ -48,13 +48,16 @@ extension SIMD8<Float> {
   @inline(__always) var bits: SIMD8<UInt32> { unsafe unsafeBitCast(self, to: SIMD8<UInt32>.self) }
 }
 
-/// e^x to about one unit in the last place; below -87 it stays at e^-87, above 88 at e^88.
+/// e^x to about one unit in the last place; below -87 it stays at e^-87, above 88 at e^88. The
+/// result of a NaN is NaN, so that none is hidden.
 ///
 /// x = n ln 2 + r with |r| <= ln 2 / 2: a polynomial in r, and n goes into the exponent.
 /// Source: the coefficients of Cephes' `expf` (S. Moshier).
 @inline(__always) func exponential(_ x: Lanes) -> Lanes {
-  let clamped = pointwiseMax(pointwiseMin(x, Lanes(repeating: 88)), Lanes(repeating: -87))
-  let n = (clamped * 1.442695040888963407).rounded(.toNearestOrEven)
+  let clamped = x.replacing(with: 88, where: x .> 88).replacing(with: -87, where: x .< -87)
+  // Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits.
+  let shifted = clamped * 1.442695040888963407 + 0x1.8p23
+  let n = shifted - 0x1.8p23
   var r = clamped - n * 0.693359375
   r = r - n * -2.12194440e-4
   var p = Lanes(repeating: 1.9875691500e-4)
@@ -64,11 +67,11 @@ extension SIMD8<Float> {
   p = p * r + 1.6666665459e-1
   p = p * r + 5.0000001201e-1
   let y = p * (r * r) + r + 1
-  let exponent = SIMD8<Int32>(n) &+ 127
-  return unsafe y * unsafeBitCast(exponent &<< 23, to: Lanes.self)
+  let power = (shifted.bits &<< 23) &+ (127 << 23)
+  return unsafe y * unsafeBitCast(power, to: Lanes.self)
 }
 
-/// Rounds to bfloat16, ties to even. Infinities stay; a NaN whose upper half is zero would become one.
+/// Rounds to bfloat16, ties to even. Infinities stay, and so do the NaNs that arithmetic makes.
 @inline(__always) func bfloat16Bits(_ x: Lanes) -> SIMD8<UInt16> {
   let bits = x.bits
   let rounded = (bits &+ 0x7FFF &+ ((bits &>> 16) & 1)) &>> 16

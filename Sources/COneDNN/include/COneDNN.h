@@ -6,8 +6,9 @@
 // sums in ways that depend on their number; tiles of a fixed grid do not.
 #include <stdint.h>
 
-// Makes oneDNN use one thread in calls from this thread. Call once at the start of each thread.
-void onednn_use_one_thread(void);
+// Whether calls from this thread use one thread. A library that was built on neither OpenMP nor
+// sequential code (but on TBB, say) cannot be told to.
+int onednn_has_one_thread(void);
 
 // Version of the library that is loaded, major * 10000 + minor * 100 + patch.
 int onednn_version(void);
@@ -24,7 +25,8 @@ int onednn_sgemm(int transpose_a, int transpose_b, int64_t m, int64_t n, int64_t
                  const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
                  int64_t ldc);
 
-// c = a op(b), or c += a op(b) when accumulate is set; a [m, k] bf16, op(b) [k, n] bf16, c [m, n] float32.
+// c = a op(b), or c += a op(b) when accumulate is set; a [m, k] bf16, op(b) [k, n] bf16,
+// c [m, n] float32.
 // Returns 0, or the library's status.
 int onednn_bf16_gemm(int transpose_b, int64_t m, int64_t n, int64_t k, const uint16_t *a,
                      int64_t lda, const uint16_t *b, int64_t ldb, int accumulate, float *c,

@@ -15,6 +15,16 @@ struct Checkpoint {
   /// What must be the same for the run to go on: settings, digests of base and data.
   var identity: JSONObject
 
+  init(
+    step: Int, weights: [Float], firstMoment: [Float], secondMoment: [Float], identity: JSONObject
+  ) {
+    self.step = step
+    self.weights = weights
+    self.firstMoment = firstMoment
+    self.secondMoment = secondMoment
+    self.identity = identity
+  }
+
   // MARK: Writing
 
   /// Writes `checkpoint-N` under a temporary name and renames it when everything is on disk.

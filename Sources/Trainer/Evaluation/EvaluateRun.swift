@@ -1,3 +1,4 @@
+internal import Data
 internal import DistributedTraining
 internal import Model
 internal import Support

@@ -19,8 +19,10 @@ package struct ProgressBar {
     package var tokensPerSecond: Double?
 
     package init(
-      step: Int, loss: Double? = nil, gradientNorm: Double? = nil, tokensPerSecond: Double? = nil
+      step: Int, loss: Double? = nil, gradientNorm: Double? = nil, learningRate: Double? = nil,
+      tokensPerSecond: Double? = nil
     ) {
+      self.learningRate = learningRate
       self.step = step
       self.loss = loss
       self.gradientNorm = gradientNorm
@@ -159,6 +161,7 @@ package struct ProgressBar {
     var fields: [String] = []
     if let loss = status.loss { fields.append("loss \(NumberText.fixed(loss, digits: 4))") }
     if let norm = status.gradientNorm { fields.append("norm \(NumberText.short(norm))") }
+    if let rate = status.learningRate { fields.append("lr \(NumberText.short(rate))") }
     let done = status.step - firstStep
     let seconds = clock() - start
     if done > 0 && seconds > 0 {

@@ -24,7 +24,7 @@ struct AdapterSource {
       values = file.values
       return
     }
-    var targets = Set(configuration.loraTargets.compactMap(LoRATarget.init(name:)))
+    var targets = Set(configuration.loraTargets)
     // Dense models have no router, and its flag is accepted without effect.
     if !base.configuration.isMixture { targets.remove(.router) }
     guard !targets.isEmpty else {
@@ -45,7 +45,7 @@ struct AdapterSource {
   private static func checkFlags(
     _ configuration: TrainConfiguration, _ settings: LoRASettings, _ directory: String
   ) throws(UserError) {
-    let given = Set(configuration.loraTargets.compactMap(LoRATarget.init(name:)))
+    let given = Set(configuration.loraTargets)
     let checks: [(flag: String, isEqual: Bool, value: String)] = [
       ("lora-r", configuration.loraRank == settings.loraRank, "\(settings.loraRank)"),
       ("lora-alpha", configuration.loraAlpha == settings.alpha, "\(settings.alpha)"),

@@ -2,6 +2,7 @@ internal import Compute
 internal import Data
 internal import DistributedTraining
 internal import Model
+internal import Optim
 internal import Support
 
 /// The loop around ``TrainStep``: packs in, metrics out, evaluation and checkpoints in between.

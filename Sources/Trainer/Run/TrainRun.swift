@@ -61,7 +61,7 @@ struct TrainRun {
         samples: $0.dataset.samples, packTokens: max(2048, configuration.samples.maxLength),
         group: group)
     }
-    let questions = isDemo ? heldOut.map { demoQuestions($0, session) } : nil
+    let questions = isDemo ? heldOut.flatMap { demoQuestions($0, session) } : nil
     let memory = try planMemory(
       session, source.layout, plan: plan, training: training, evaluation: evaluation,
       questions: questions, exchange: exchange)
