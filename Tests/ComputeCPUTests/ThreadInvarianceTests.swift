@@ -13,22 +13,24 @@ import Testing
     try expectEqualFingerprints(precision)
   }
 
-  /// The same below AVX-512, where bfloat16 products are widened: in a process of its own, since
-  /// the library reads its setting once. Correctness is checked there, too.
-  @Test func alsoWithoutAVX512() async {
-    await #expect(processExitsWith: .success) {
-      unsafe setenv("ONEDNN_MAX_CPU_ISA", "AVX2", 1)
-      let backend = CPUBackend(threadCount: 2, precision: .bfloat16)
-      #expect(backend.instructionSet == "avx2" && !backend.hasNativeBFloat16)
-      for precision in [Precision.float32, .bfloat16] { try expectEqualFingerprints(precision) }
-      for shape in MatmulTests.shapes {
-        for format in [BaseFormat.float32, .bfloat16, .nestedNF4] {
-          try MatmulTests().baseProducts(shape, format)
+  #if arch(x86_64)
+    /// The same below AVX-512, where bfloat16 products are widened: in a process of its own, since
+    /// the library reads its setting once. Correctness is checked there, too.
+    @Test func alsoWithoutAVX512() async {
+      await #expect(processExitsWith: .success) {
+        unsafe setenv("ONEDNN_MAX_CPU_ISA", "AVX2", 1)
+        let backend = CPUBackend(threadCount: 2, precision: .bfloat16)
+        #expect(backend.instructionSet == "avx2" && !backend.hasNativeBFloat16)
+        for precision in [Precision.float32, .bfloat16] { try expectEqualFingerprints(precision) }
+        for shape in MatmulTests.shapes {
+          for format in [BaseFormat.float32, .bfloat16, .nestedNF4] {
+            try MatmulTests().baseProducts(shape, format)
+          }
+          try MatmulTests().adapterProducts(shape)
         }
-        try MatmulTests().adapterProducts(shape)
       }
     }
-  }
+  #endif
 
   /// A backend used from another thread than it was made on keeps to one library thread a tile.
   @Test func callingThreadDoesNotMatter() throws {
