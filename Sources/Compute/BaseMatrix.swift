@@ -42,7 +42,7 @@ package enum NF4Scales: Sendable {
 /// Source: Dettmers et al. 2023, arXiv:2305.14314, appendix E (code values), and the block sizes
 /// and rounding of bitsandbytes.
 package enum NF4 {
-  package static let blockSize = 64
+  @inlinable package static var blockSize: Int { 64 }
   /// Block length of the second quantization, in absmax values.
   package static let nestedBlockSize = 256
 
@@ -53,6 +53,24 @@ package enum NF4 {
     0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941,
     0.7229568362236023, 1.0,
   ]
+
+  /// Whether blocks and rows of a matrix do not cross: rows are whole blocks, or less than one.
+  @inlinable
+  package static func isAligned(columns: Int) -> Bool {
+    columns % blockSize == 0 || columns < blockSize
+  }
+
+  /// The scale that decodes an element of a matrix.
+  ///
+  /// It is that of the element's block, `element / 64`, except for rows that are longer than a block
+  /// and no multiple of it: there bitsandbytes on CPU takes scale `row * (columns / 64) + column / 64`,
+  /// and losses that agree with it need the same. See docs/decisions.
+  @inlinable
+  package static func scaleIndex(_ element: Int, columns: Int) -> Int {
+    if isAligned(columns: columns) { return element / blockSize }
+    let (row, column) = element.quotientAndRemainder(dividingBy: columns)
+    return row * (columns / blockSize) + column / blockSize
+  }
 
   package static func blockCount(_ elementCount: Int) -> Int {
     (elementCount + blockSize - 1) / blockSize

@@ -110,15 +110,19 @@ internal import Support
     }
   }
 
-  /// Calls `body` with each block that meets the elements and the part of it that does.
+  /// Calls `body` with parts of the elements that share a scale, and the index of that scale; see
+  /// ``NF4/scaleIndex(_:columns:)``.
   @inline(__always) private func forEachBlock(
-    _ start: Int, _ count: Int, _ body: (_ block: Int, _ first: Int, _ last: Int) -> Void
+    _ start: Int, _ count: Int, _ body: (_ scale: Int, _ first: Int, _ last: Int) -> Void
   ) {
+    let columns = matrix.columns
+    let isAligned = NF4.isAligned(columns: columns)
     var first = start
     while first < start + count {
-      let block = first / NF4.blockSize
-      let last = min(start + count, (block + 1) * NF4.blockSize)
-      body(block, first, last)
+      let inBlock = isAligned ? first % NF4.blockSize : first % columns % NF4.blockSize
+      var last = min(start + count, first - inBlock + NF4.blockSize)
+      if !isAligned { last = min(last, (first / columns + 1) * columns) }
+      body(NF4.scaleIndex(first, columns: columns), first, last)
       first = last
     }
   }
