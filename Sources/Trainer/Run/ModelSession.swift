@@ -19,13 +19,14 @@ struct Reporter {
     if !isSilent { Console.writeError(text + "\n") }
   }
 
-  /// A progress bar, or lines every so many steps.
-  func bar(_ label: String, total: Int, completed: Int = 0, every: Int) -> ProgressBar {
-    let write: (String) -> Void = isSilent ? { _ in } : { Console.writeError($0) }
+  /// A progress bar, or lines every so many steps; with nil nothing where there is no terminal.
+  func bar(_ label: String, total: Int, completed: Int = 0, every: Int?) -> ProgressBar {
+    let isShown = !isSilent && (environment.isTerminal || every != nil)
+    let write: (String) -> Void = isShown ? { Console.writeError($0) } : { _ in }
     return ProgressBar(
       label: label, total: total, completed: completed,
       style: environment.isTerminal
-        ? .terminal(columns: environment.terminalColumns) : .lines(every: every),
+        ? .terminal(columns: environment.terminalColumns) : .lines(every: every ?? 1),
       clock: { SteadyClock.seconds() }, write: write)
   }
 }
@@ -57,7 +58,7 @@ struct ModelSession {
         + "\(group.worldSize == 1 ? "rank" : "ranks"), \(backend.summary)")
     if let remark { reporter.note(remark) }
     let isNF4 = options.quantization == .nf4
-    var bar = reporter.bar("loading", total: 1, every: 1 << 30)
+    var bar = reporter.bar("loading", total: 1, every: nil)
     var isFirst = true
     let reporter = reporter
     let description = try LoadedBase.Description(
@@ -70,7 +71,7 @@ struct ModelSession {
     self.placement = placement
     base = try LoadedBase(description, placement: placement, backend: backend) { done, total in
       if isFirst {
-        bar = reporter.bar("loading", total: total, every: 1 << 30)
+        bar = reporter.bar("loading", total: total, every: nil)
         isFirst = false
       }
       bar.update(ProgressBar.Status(step: done))
@@ -82,6 +83,18 @@ struct ModelSession {
       "model \(directory): \(shape.architecture.rawValue), \(shape.layerCount) layers\(experts), "
         + "\(isNF4 ? "nf4" : "not quantized"), \(ByteText.short(description.byteCount))")
     if group.worldSize > 1 { reporter.note(reason) }
+    noteBrokenBlocks()
+  }
+
+  /// See docs/decisions/0002 for what such matrices mean.
+  private func noteBrokenBlocks() {
+    let items = base.layouts.flatMap(\.items).filter { item in
+      if case .nf4 = item.format { item.columns > 64 && item.columns % 64 != 0 } else { false }
+    }
+    guard let first = items.first else { return }
+    reporter.note(
+      "warning: \(items.count) nf4 matrices have rows that are no whole blocks of 64 (first "
+        + "\(first.name), width \(first.columns)); they lose more than others, as in bitsandbytes")
   }
 
   /// A model over the base with an arena of its own.

@@ -135,6 +135,7 @@ struct TrainRun {
     if group.rank == 0 {
       try OutputDirectory.check(output, resumes: configuration.resumes)
       try FileSystem.makeDirectories(output)
+      try OutputDirectory.removeLeftovers(in: output)
     }
     return output
   }
