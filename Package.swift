@@ -75,6 +75,7 @@ let package = Package(
       name: "GoldenTests",
       dependencies: [
         "Trainer", "DistributedTraining", "Model", "Optim", "ComputeCPU", "Compute", "Support",
+        "TestSupport",
       ],
       swiftSettings: strict),
     .testTarget(
@@ -95,6 +96,10 @@ let package = Package(
     // Seeded tensors, error measures and a reference of every operation in double precision.
     .target(
       name: "TestSupport", dependencies: ["Compute", "Support"], path: "Tests/TestSupport",
+      swiftSettings: strict),
+    .testTarget(
+      name: "ModelTests",
+      dependencies: ["Trainer", "Model", "ComputeCPU", "Compute", "Support", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "ComputeCPUTests", dependencies: ["Compute", "ComputeCPU", "Support", "TestSupport"],
