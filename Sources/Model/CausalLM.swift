@@ -240,7 +240,8 @@ package final class CausalLM {
     let L = configuration.layerCount
     let norm = assembly.finalNorm(
       try stream.slab(L + 1, next: configuration.tiesEmbeddings ? 0 : L))
-    let matrix = configuration.tiesEmbeddings
+    let matrix =
+      configuration.tiesEmbeddings
       ? assembly.embedding(try stream.slab(0, next: L))
       : assembly.head(try stream.slab(L + 1, next: L))
     return (norm, matrix)
