@@ -30,7 +30,7 @@ package final class GradientExchange {
     self.group = group
     self.backend = backend
     slices = WeightSlices(elementCount: elementCount, worldSize: group.worldSize)
-    // One buffer at the least: a rank without packs gathers moments in it.
+    // Also a rank without packs gathers the moments for a checkpoint.
     var bufferCount = 1
     var receivedCount = 0
     for packCount in 1...max(maximumPackCount, 1) {
@@ -123,14 +123,13 @@ package final class GradientExchange {
         row += 1
       }
       guard group.worldSize > 1 else { continue }
-      let sendCounts = ranks.map {
-        mine == nil || $0 == group.rank ? 0 : 4 * slices.range(ofRank: $0).count
-      }
+      // A rank without a partial sum in this round takes part with nothing, at no offset.
+      let sent = ranks.map { mine == nil ? 0..<0 : slices.range(ofRank: $0) }
+      let sendCounts = ranks.map { $0 == group.rank ? 0 : 4 * sent[$0].count }
       try unsafe group.allToAllV(
         mine.map { unsafe UnsafeRawBufferPointer(start: $0.address, count: $0.byteCount) }
           ?? UnsafeRawBufferPointer(start: nil, count: 0),
-        sendCounts: sendCounts,
-        sendOffsets: ranks.map { mine == nil ? 0 : 4 * slices.range(ofRank: $0).lowerBound },
+        sendCounts: sendCounts, sendOffsets: sent.map { 4 * $0.lowerBound },
         into: UnsafeMutableRawBufferPointer(start: received.address, count: received.byteCount),
         receiveCounts: receiveCounts, receiveOffsets: receiveOffsets)
     }
