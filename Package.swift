@@ -75,6 +75,7 @@ let package = Package(
       name: "GoldenTests",
       dependencies: [
         "Trainer", "DistributedTraining", "Model", "Optim", "ComputeCPU", "Compute", "Support",
+        "TestSupport",
       ],
       swiftSettings: strict),
     .testTarget(
@@ -104,6 +105,10 @@ let package = Package(
     // program as a child process.
     .target(
       name: "TestSupport", dependencies: ["Compute", "DistributedTraining", "Support"], path: "Tests/TestSupport",
+      swiftSettings: strict),
+    .testTarget(
+      name: "ModelTests",
+      dependencies: ["Trainer", "Model", "ComputeCPU", "Compute", "Support", "TestSupport"],
       swiftSettings: strict),
     .testTarget(
       name: "ComputeCPUTests", dependencies: ["Compute", "ComputeCPU", "Support", "TestSupport"],

@@ -50,7 +50,12 @@ struct LossEvaluation {
       PackRuns.run(ofRank: $0, packCount: packs.count, worldSize: group.worldSize)
     }
     var sums: [Double] = []
-    for pack in packs[runs[group.rank]] {
+    for turn in 0..<(runs.map(\.count).max() ?? 0) {
+      guard turn < runs[group.rank].count else {
+        try model.skipPass(isTraining: false)
+        continue
+      }
+      let pack = packs[runs[group.rank].lowerBound + turn]
       sums.append(try model.loss(model.forward(pack, retention: .nothing), gradientScale: nil).lossSum)
       progress(sums.count, runs[group.rank].count)
     }

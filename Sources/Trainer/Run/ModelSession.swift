@@ -35,6 +35,7 @@ struct Reporter {
 struct ModelSession {
   let backend: any Backend
   let base: LoadedBase
+  let placement: BasePlacement
   let reporter: Reporter
 
   /// Chooses the device and loads the base.
@@ -60,12 +61,15 @@ struct ModelSession {
     var bar = reporter.bar("loading", total: 1, every: nil)
     var isFirst = true
     let reporter = reporter
-    base = try LoadedBase.load(
+    let description = try LoadedBase.Description(
       directory: directory,
       quantization: QuantizationSettings(
         isNF4: isNF4, isDouble: options.doubleQuantization, includesRouter: options.quantizesRouter),
-      backend: backend
-    ) { done, total in
+      backend: backend)
+    let (placement, reason) = try BasePlacement.choose(
+      options, byteCount: description.byteCount, group: group, environment: environment)
+    self.placement = placement
+    base = try LoadedBase(description, placement: placement, backend: backend) { done, total in
       if isFirst {
         bar = reporter.bar("loading", total: total, every: nil)
         isFirst = false
@@ -77,7 +81,8 @@ struct ModelSession {
     let experts = shape.isMixture ? ", \(shape.expertCount) experts" : ""
     reporter.note(
       "model \(directory): \(shape.architecture.rawValue), \(shape.layerCount) layers\(experts), "
-        + "\(isNF4 ? "nf4" : "not quantized"), \(ByteText.short(base.byteCount))")
+        + "\(isNF4 ? "nf4" : "not quantized"), \(ByteText.short(description.byteCount))")
+    if group.worldSize > 1 { reporter.note(reason) }
     noteBrokenBlocks()
   }
 

@@ -17,7 +17,7 @@ struct RunState {
   /// of steps, and where it computes.
   private static let changeableSettings: Set<String> = [
     "output", "eval-data", "eval-steps", "save-steps", "logging-steps", "keep-checkpoints",
-    "max-steps", "epochs", "threads", "device", "gradient-checkpointing", "model", "data",
+    "max-steps", "epochs", "threads", "device", "shard", "shard-group", "gradient-checkpointing", "model", "data",
     "init-adapter",
   ]
 
