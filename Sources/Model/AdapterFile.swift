@@ -116,15 +116,27 @@ package struct AdapterFile: Sendable {
       throw refuse(name)
     }
     if let bias = json["bias"]?.stringValue, bias != "none" { throw refuse("bias") }
-    for name in ["rank_pattern", "alpha_pattern"] where (json[name]?.objectValue?.count ?? 0) > 0 {
+    for name in [
+      "rank_pattern", "alpha_pattern", "modules_to_save", "target_parameters",
+      "layers_to_transform", "layer_replication", "trainable_token_indices",
+      "alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config",
+    ] where !isEmpty(json[name]) {
       throw refuse(name)
     }
-    for name in [
-      "modules_to_save", "target_parameters", "layers_to_transform", "layer_replication",
-      "trainable_token_indices",
-    ]
-    where (json[name]?.arrayValue?.count ?? 0) > 0 || json[name]?.intValue != nil {
-      throw refuse(name)
+    // The others change the base's weights, which the adapter then does not fit.
+    let start = json["init_lora_weights"]?.stringValue
+    if let start, !["gaussian", "eva", "orthogonal"].contains(start) {
+      throw refuse("init_lora_weights")
+    }
+  }
+
+  /// Whether a setting is not there or says nothing.
+  private static func isEmpty(_ value: JSONValue?) -> Bool {
+    switch value {
+    case nil, .null?, .bool(false)?: true
+    case .array(let elements)?: elements.isEmpty
+    case .object(let members)?: members.count == 0
+    default: false
     }
   }
 

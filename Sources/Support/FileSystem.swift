@@ -82,7 +82,8 @@ package enum FileSystem {
       }
     } catch {
       unsafe unlink(temporary)
-      throw error
+      // Nobody knows the temporary name.
+      throw UserError(error.kind, at: path, error.message, fix: error.fix)
     }
     try synchronizeDirectory(parent(of: path))
   }
