@@ -247,7 +247,9 @@ private struct ConfigurationReader {
 
   /// Base and scaling of the rotary embedding, in the Hub's form (`rope_theta`, `rope_scaling`)
   /// or that of transformers 5 (`rope_parameters`).
-  func rotary(defaultTheta: Double) throws(UserError) -> (theta: Double, scaling: ModelConfiguration.RotaryScaling?) {
+  func rotary(defaultTheta: Double) throws(UserError) -> (
+    theta: Double, scaling: ModelConfiguration.RotaryScaling?
+  ) {
     let parameters = json["rope_parameters"].flatMap { $0.isNull ? nil : $0 }
     let scaling = json["rope_scaling"].flatMap { $0.isNull ? nil : $0 } ?? parameters
     let nested = parameters.map { ConfigurationReader(json: $0, path: path) }

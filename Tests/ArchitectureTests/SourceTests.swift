@@ -82,7 +82,8 @@ import Trainer
         "lora-r", "lora-targets", "lr", "lr-scheduler", "max-grad-norm", "max-length",
         "max-steps", "mixed-precision", "model", "no-shuffle", "output", "overlength",
         "pack-tokens", "packs-per-step", "prompt", "quant", "quant-router", "resume",
-        "router-aux-loss-coef", "rslora", "samples-per-pack", "save-steps", "seed", "shard", "shard-group",
+        "router-aux-loss-coef", "rslora", "samples-per-pack", "save-steps", "seed", "shard",
+        "shard-group",
         "threads",
         "train-on", "warmup-steps", "weight-decay",
       ])

@@ -103,7 +103,8 @@ struct TrainRun {
       baseModel: configuration.base.model ?? "accelerate-swift-demo", identity: state.identity)
     if group.rank == 0 {
       try files.writeSettings(
-        configuration, output: output, tokenizer: training.tokenizer, modelDirectory: modelDirectory)
+        configuration, output: output, tokenizer: training.tokenizer, modelDirectory: modelDirectory
+      )
     }
     var loop = TrainLoop(
       configuration: configuration, plan: plan, samples: training.dataset.samples, step: step,
@@ -128,7 +129,8 @@ struct TrainRun {
   private func prepareOutput() throws -> String {
     var output = configuration.output ?? ""
     if configuration.output == nil {
-      let free = group.rank == 0
+      let free =
+        group.rank == 0
         ? OutputDirectory.firstFree(name: OutputDirectory.baseName(of: configuration)) : ""
       output = try group.broadcast(free)
     }
@@ -142,7 +144,8 @@ struct TrainRun {
 
   private func report(_ set: SampleSet, _ path: String, _ session: ModelSession) {
     let summary = set.dataset.summary
-    var line = "data \(path): \(summary.rows) rows, \(summary.tokens) tokens, "
+    var line =
+      "data \(path): \(summary.rows) rows, \(summary.tokens) tokens, "
       + "\(summary.targetTokens) trained, longest \(summary.longest)"
     if summary.dropped > 0 { line += ", \(summary.dropped) dropped as too long" }
     if summary.truncated > 0 { line += ", \(summary.truncated) prompts cut" }
