@@ -104,7 +104,8 @@ let package = Package(
     // Seeded tensors, error measures, a reference of every operation in double precision, and the
     // program as a child process.
     .target(
-      name: "TestSupport", dependencies: ["Compute", "DistributedTraining", "Support"], path: "Tests/TestSupport",
+      name: "TestSupport", dependencies: ["Compute", "DistributedTraining", "Support"],
+      path: "Tests/TestSupport",
       swiftSettings: strict),
     .testTarget(
       name: "ModelTests",

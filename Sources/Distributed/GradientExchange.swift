@@ -30,7 +30,19 @@ package final class GradientExchange {
     self.group = group
     self.backend = backend
     slices = WeightSlices(elementCount: elementCount, worldSize: group.worldSize)
-    let (bufferCount, receivedCount) = Self.needs(group, maximumPackCount: maximumPackCount)
+    // Also a rank without packs gathers the moments for a checkpoint.
+    var bufferCount = 1
+    var receivedCount = 0
+    for packCount in 1...max(maximumPackCount, 1) {
+      let runs = (0..<group.worldSize).map {
+        PackRuns.run(ofRank: $0, packCount: packCount, worldSize: group.worldSize)
+      }
+      let own = runs[group.rank]
+      bufferCount = max(bufferCount, Self.buffersNeeded(own))
+      receivedCount = max(
+        receivedCount,
+        runs.reduce(-PackTree.nodeCount(covering: own)) { $0 + PackTree.nodeCount(covering: $1) })
+    }
     for _ in 0..<bufferCount {
       free.append(
         Tensor(
@@ -48,34 +60,9 @@ package final class GradientExchange {
     free.reduce(received.byteCount) { $0 + $1.byteCount }
   }
 
-  /// Up to this number of packs each smaller number is looked at, which takes their square.
-  private static let exactPackCount = 512
-
-  /// Buffers of this rank, and partial sums of all ranks, at the same time in steps of up to so
-  /// many packs.
-  private static func needs(_ group: any ProcessGroup, maximumPackCount: Int) -> (
-    buffers: Int, received: Int
-  ) {
-    guard maximumPackCount <= exactPackCount else {
-      // A run of packs is covered by two nodes of each level that is not larger, at most.
-      let run = PackRuns.run(ofRank: 0, packCount: maximumPackCount, worldSize: group.worldSize)
-      let nodes = 2 * (Int.bitWidth - run.count.leadingZeroBitCount)
-      return (nodes + 1, nodes * group.worldSize)
-    }
-    // Also a rank without packs gathers the moments for a checkpoint.
-    var (buffers, received) = (1, 0)
-    for packCount in 1...max(maximumPackCount, 1) {
-      let runs = (0..<group.worldSize).map {
-        PackRuns.run(ofRank: $0, packCount: packCount, worldSize: group.worldSize)
-      }
-      received = max(received, runs.reduce(0) { $0 + PackTree.nodes(covering: $1).count })
-      let own = runs[group.rank]
-      for end in own {
-        let sums = PackTree.nodes(covering: own.lowerBound..<end).count
-        buffers = max(buffers, sums + 1)
-      }
-    }
-    return (buffers, received)
+  /// Buffers in use at the same time while a run of packs is added up.
+  private static func buffersNeeded(_ packs: Range<Int>) -> Int {
+    packs.isEmpty ? 0 : PackTree.mostNodes(coveringStartsOf: packs.dropLast()) + 1
   }
 
   /// A zeroed buffer for the gradients of the rank's next pack.
@@ -236,7 +223,7 @@ package struct WeightSlices: Sendable {
   /// The elements of a rank.
   package func range(ofRank rank: Int) -> Range<Int> {
     let blocks = blocks(ofRank: rank)
-    return min(blocks.lowerBound * blockSize, elementCount)..<min(
-      blocks.upperBound * blockSize, elementCount)
+    let end = min(blocks.upperBound * blockSize, elementCount)
+    return min(blocks.lowerBound * blockSize, elementCount)..<end
   }
 }

@@ -30,7 +30,8 @@ package enum SharedHostMemory {
     path = try group.broadcast(path)
     guard !path.isEmpty else {
       throw UserError(
-        .system, "no room for \(byteCount) bytes of memory shared by the ranks of a host: \(problem)",
+        .system,
+        "no room for \(byteCount) bytes of memory shared by the ranks of a host: \(problem)",
         fix: "free space in /dev/shm or \(directory), or give --shard full")
     }
     let descriptor = unsafe open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
@@ -48,7 +49,8 @@ package enum SharedHostMemory {
     }
   }
 
-  private static func createFile(_ byteCount: Int, _ directory: String) throws(UserError) -> String {
+  private static func createFile(_ byteCount: Int, _ directory: String) throws(UserError) -> String
+  {
     var lastError = ""
     try FileSystem.makeDirectories(directory)
     for place in ["/dev/shm", directory] {

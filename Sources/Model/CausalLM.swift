@@ -248,7 +248,9 @@ package final class CausalLM {
     for layer in 0..<L { _ = try stream.slab(layer + 1, next: layer + 2) }
     _ = try headWeights()
     guard isTraining else { return }
-    for layer in (0..<L).reversed() { _ = try stream.slab(layer + 1, next: layer > 0 ? layer : nil) }
+    for layer in (0..<L).reversed() {
+      _ = try stream.slab(layer + 1, next: layer > 0 ? layer : nil)
+    }
   }
 
   /// The final norm and the head's matrix.
@@ -256,7 +258,8 @@ package final class CausalLM {
     let L = configuration.layerCount
     let norm = assembly.finalNorm(
       try stream.slab(L + 1, next: configuration.tiesEmbeddings ? 0 : L))
-    let matrix = configuration.tiesEmbeddings
+    let matrix =
+      configuration.tiesEmbeddings
       ? assembly.embedding(try stream.slab(0, next: nil))
       : assembly.head(try stream.slab(L + 1, next: L))
     return (norm, matrix)

@@ -59,7 +59,8 @@ package enum OutputDirectory {
       let isCheckpoint = name.hasPrefix(".checkpoint-") && name.hasSuffix(".tmp")
       // The names of FileSystem.writeAtomically.
       let parts = name.split(separator: ".", omittingEmptySubsequences: false)
-      let isFile = parts.count > 2 && parts[parts.count - 2] == "tmp" && Int(parts.last ?? "") != nil
+      let isFile =
+        parts.count > 2 && parts[parts.count - 2] == "tmp" && Int(parts.last ?? "") != nil
       if isCheckpoint || isFile { try FileSystem.remove("\(path)/\(name)") }
     }
   }

@@ -56,7 +56,8 @@ struct LossEvaluation {
         continue
       }
       let pack = packs[runs[group.rank].lowerBound + turn]
-      sums.append(try model.loss(model.forward(pack, retention: .nothing), gradientScale: nil).lossSum)
+      let pass = try model.forward(pack, retention: .nothing)
+      sums.append(try model.loss(pass, gradientScale: nil).lossSum)
       progress(sums.count, runs[group.rank].count)
     }
     let all = try group.allGather(sums, counts: runs.map(\.count))

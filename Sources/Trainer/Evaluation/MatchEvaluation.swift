@@ -53,7 +53,8 @@ struct MatchEvaluation {
     func questionCount(_ run: Range<Int>) -> Int { run.reduce(0) { $0 + batches[$1].count } }
     var matches: [Double] = []
     for round in 0..<(runs.map(\.count).max() ?? 0) {
-      let batch = round < runs[group.rank].count ? batches[runs[group.rank].lowerBound + round] : 0..<0
+      let batch =
+        round < runs[group.rank].count ? batches[runs[group.rank].lowerBound + round] : 0..<0
       let results = try model.complete(
         prompts: batch.map { questions[$0].prompt }, maximumNewTokens: maximumNewTokens,
         endIDs: endIDs, isAnyActive: isLockStep ? { try !group.allAgree(!$0) } : { $0 })

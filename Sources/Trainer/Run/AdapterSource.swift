@@ -41,9 +41,8 @@ struct AdapterSource {
     values = layout.initialValues(seed: UInt64(bitPattern: Int64(configuration.seed)))
   }
 
-  /// The settings as used: those of the adapter that the run begins with, where there is one.
+  /// The settings as used: an adapter to begin with brings its own, and dense models have no router.
   func settings(of configuration: TrainConfiguration) -> TrainConfiguration {
-    guard configuration.initialAdapter != nil else { return configuration }
     let settings = layout.settings
     var used = configuration
     used.loraRank = settings.loraRank

@@ -36,7 +36,8 @@ struct TrainLoop {
   /// - Throws: what a step throws; and at the end, when something could not be written.
   mutating func run(from done: Int) throws {
     let total = plan.totalSteps
-    var metrics: MetricsWriter? = group.rank == 0
+    var metrics: MetricsWriter? =
+      group.rank == 0
       ? try MetricsWriter(path: files.metricsPath, resumingAfter: done) : nil
     var metricsError: UserError?
     var bar = reporter.bar(

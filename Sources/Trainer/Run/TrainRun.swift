@@ -130,7 +130,8 @@ struct TrainRun {
   private func prepareOutput() throws -> String {
     var output = configuration.output ?? ""
     if configuration.output == nil {
-      let free = group.rank == 0
+      let free =
+        group.rank == 0
         ? try OutputDirectory.makeFirstFree(name: OutputDirectory.baseName(of: configuration)) : ""
       output = try group.broadcast(free)
     }
@@ -144,7 +145,8 @@ struct TrainRun {
 
   private func report(_ set: SampleSet, _ path: String, _ session: ModelSession) {
     let summary = set.dataset.summary
-    var line = "data \(path): \(summary.rows) rows, \(summary.tokens) tokens, "
+    var line =
+      "data \(path): \(summary.rows) rows, \(summary.tokens) tokens, "
       + "\(summary.targetTokens) trained, longest \(summary.longest)"
     if summary.dropped > 0 { line += ", \(summary.dropped) dropped as too long" }
     if summary.truncated > 0 { line += ", \(summary.truncated) prompts cut" }
