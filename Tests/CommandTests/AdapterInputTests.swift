@@ -114,6 +114,24 @@ import Testing
       try evaluate(model), ["base_layer.weight differs from the base's lm_head.weight", "fix: "])
   }
 
+  /// The settings that were used are the adapter's, and they give the same run again.
+  @Test func theSettingsOfTheAdapterAreWritten() throws {
+    #expect(try begin().exitCode == 0)
+    let text = try FileSystem.readText(place("run/run.yaml"))
+    #expect(text.contains("\nlora-r: 2\n"))
+    let again = try place.run([
+      "train", "--config", place("run/run.yaml"), "--output", place("again"),
+    ])
+    #expect(again.exitCode == 0, "\(again.errors)")
+    #expect(try RunResult(place("again")).adapter == RunResult(place("run")).adapter)
+    let resumed = try place.run([
+      "train", "--config", place("run/run.yaml"), "--resume",
+    ])
+    #expect(resumed.exitCode == 0, "\(resumed.errors)")
+    expectError(
+      try begin(["--resume", "--lora-dropout", "0.5"]), ["--lora-dropout is 0.5", "has 0"])
+  }
+
   @Test func valuesThatAreNoNumbers() throws {
     let path = place("adapter/adapter_model.safetensors")
     let file = try SafetensorsFile(path: path)

@@ -64,6 +64,16 @@ import Testing
       ["not a regular file"])
   }
 
+  /// Limits far above the data take neither time nor memory.
+  @Test func limitsFarAboveTheData() throws {
+    let run = try train(
+      tiny.rows(9),
+      ["--packs-per-step", "1048576", "--max-length", "4000000", "--pack-tokens", "8000000"])
+    #expect(run.exitCode == 0, "\(run.errors)")
+    let memory = try #require(run.errors.split(separator: "\n").first { $0.hasPrefix("memory") })
+    #expect(!memory.contains("GB"), "\(memory)")
+  }
+
   @Test func longRows() throws {
     let data = place("rows.jsonl")
     let short = "{\"input_ids\": [5, 6, 7]}\n"

@@ -1,3 +1,4 @@
+import Glibc
 import Support
 import TestSupport
 import Testing
@@ -169,6 +170,9 @@ import Testing
     // A path that is no file must neither hang nor be read.
     try FileSystem.remove(path)
     try FileSystem.makeDirectories(path)
+    try self.refused(model, ["\(path): not a regular file"])
+    try FileSystem.remove(path)
+    #expect(unsafe mkfifo(path, 0o600) == 0)
     try self.refused(model, ["\(path): not a regular file"])
   }
 

@@ -80,7 +80,7 @@ struct TrainLoop {
         if metricsError == nil { bar.note("warning: \(error.unfixed); training goes on") }
         metricsError = error
       }
-      if configuration.saveSteps > 0, isDue(configuration.saveSteps, number, total) {
+      if isDue(configuration.saveSteps, number, total) {
         lastSaveError = try save(step: number)
         if let lastSaveError {
           bar.note("warning: checkpoint not written: \(lastSaveError.unfixed); training goes on")

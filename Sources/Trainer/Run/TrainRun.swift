@@ -49,13 +49,15 @@ struct TrainRun {
     }
 
     let source = try AdapterSource(configuration, base: session.base)
+    let used = source.settings(of: configuration)
     let output = try prepareOutput()
     let state = try RunState(
-      configuration: configuration, output: output, source: source, training: training,
+      configuration: used, output: output, source: source, training: training,
       base: session.base, group: group, reporter: reporter)
     let exchange = try GradientExchange(
       group: group, elementCount: source.layout.elementCount,
-      maximumPackCount: configuration.packsPerStep, backend: session.backend)
+      maximumPackCount: min(configuration.packsPerStep, training.dataset.samples.count),
+      backend: session.backend)
     let evaluation = heldOut.map {
       LossEvaluation(
         samples: $0.dataset.samples, packTokens: max(2048, configuration.samples.maxLength),
@@ -103,8 +105,7 @@ struct TrainRun {
       baseModel: configuration.base.model ?? "accelerate-swift-demo", identity: state.identity)
     if group.rank == 0 {
       try files.writeSettings(
-        configuration, output: output, tokenizer: training.tokenizer, modelDirectory: modelDirectory
-      )
+        used, output: output, tokenizer: training.tokenizer, modelDirectory: modelDirectory)
     }
     var loop = TrainLoop(
       configuration: configuration, plan: plan, samples: training.dataset.samples, step: step,
@@ -131,7 +132,7 @@ struct TrainRun {
     if configuration.output == nil {
       let free =
         group.rank == 0
-        ? OutputDirectory.firstFree(name: OutputDirectory.baseName(of: configuration)) : ""
+        ? try OutputDirectory.makeFirstFree(name: OutputDirectory.baseName(of: configuration)) : ""
       output = try group.broadcast(free)
     }
     if group.rank == 0 {
@@ -210,7 +211,11 @@ struct TrainRun {
     let samples = training.dataset.samples
     switch configuration.packing {
     case .tokens(let count):
-      return [(max(count, training.dataset.summary.longest), count)]
+      // No pack has more than all samples together.
+      let summary = training.dataset.summary
+      return [
+        (min(max(count, summary.longest), summary.tokens), min(count, summary.targetTokens))
+      ]
     case .samples(let count):
       // The longest samples together.
       let tokens = samples.map(\.tokens.count).sorted().suffix(count).reduce(0, +)
