@@ -7,10 +7,10 @@ left out, since they are refused:
 
     scripts/check-peft.py [MODEL ...]
 
-Each model directory (by default two of Tests/Fixtures/models) gets adapters as peft saves them:
-plain targets, all-linear, a regular expression, the head, saved embeddings, bfloat16, rsLoRA. For
-each, and for an adapter that `train` starts itself, the loss that `train --init-adapter` reports for its first step must be that of peft, and the
-adapter that `train` writes must give, loaded by peft, the loss that a next run begins with.
+Each model directory (by default three of Tests/Fixtures/models) gets adapters as peft saves them:
+plain targets, all-linear, a regular expression, the head, saved embeddings, bfloat16, rsLoRA, and
+one that `train` starts itself. The loss of the first step that `train` reports must be that of peft,
+and the adapter that `train` writes must give, loaded by peft, the loss that a next run begins with.
 """
 import argparse
 import json
