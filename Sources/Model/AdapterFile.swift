@@ -114,12 +114,18 @@ package struct AdapterFile: Sendable {
         fix: fix)
     }
     if let kind = json["peft_type"]?.stringValue, kind != "LORA" { throw refuse("peft_type") }
+    guard json["target_parameters"]?.arrayValue?.isEmpty ?? true else {
+      throw refuse(
+        "target_parameters",
+        fix: "use an adapter of single experts; those over fused experts, as PEFT makes them with "
+          + "transformers 5, train differently and are not read")
+    }
     // On or given at all: null, false, 0, "" and empty lists mean off.
     for name in [
       "use_dora", "lora_bias", "use_qalora", "use_bdlora", "fan_in_fan_out", "rank_pattern",
-      "alpha_pattern", "modules_to_save", "target_parameters", "layers_to_transform",
-      "layer_replication", "trainable_token_indices", "alora_invocation_tokens", "arrow_config",
-      "kasa_config", "monteclora_config", "velora_config",
+      "alpha_pattern", "modules_to_save", "layers_to_transform", "layer_replication",
+      "trainable_token_indices", "alora_invocation_tokens", "arrow_config", "kasa_config",
+      "monteclora_config", "velora_config",
     ] {
       switch json[name] {
       case nil, .null?, .bool(false)?: continue
