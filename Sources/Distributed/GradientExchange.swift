@@ -132,7 +132,8 @@ package final class GradientExchange {
       try unsafe group.allToAllV(
         mine.map { unsafe UnsafeRawBufferPointer(start: $0.address, count: $0.byteCount) }
           ?? UnsafeRawBufferPointer(start: nil, count: 0),
-        sendCounts: sendCounts, sendOffsets: ranks.map { 4 * slices.range(ofRank: $0).lowerBound },
+        sendCounts: sendCounts,
+        sendOffsets: ranks.map { mine == nil ? 0 : 4 * slices.range(ofRank: $0).lowerBound },
         into: UnsafeMutableRawBufferPointer(start: received.address, count: received.byteCount),
         receiveCounts: receiveCounts, receiveOffsets: receiveOffsets)
     }
