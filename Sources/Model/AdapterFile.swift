@@ -119,8 +119,10 @@ package struct AdapterFile: Sendable {
     for name in ["rank_pattern", "alpha_pattern"] where (json[name]?.objectValue?.count ?? 0) > 0 {
       throw refuse(name)
     }
-    for name in ["modules_to_save", "target_parameters", "layers_to_transform", "layer_replication",
-      "trainable_token_indices"]
+    for name in [
+      "modules_to_save", "target_parameters", "layers_to_transform", "layer_replication",
+      "trainable_token_indices",
+    ]
     where (json[name]?.arrayValue?.count ?? 0) > 0 || json[name]?.intValue != nil {
       throw refuse(name)
     }

@@ -14,7 +14,15 @@ package final class CausalLM {
   let assembly: LayerAssembly
   private let stream: any LayerStream
   private let rotaryTable: Tensor
-  private var baseLayers: [Int: LayerAssembly.BaseLayer] = [:]
+  /// Layers by number and by the memory their slab lies in: a resident slab is always the same
+  /// memory, and gathered ones alternate between two buffers.
+  private var baseLayers: [LayerPlace: LayerAssembly.BaseLayer] = [:]
+
+  private struct LayerPlace: Hashable {
+    var layer: Int
+    var storage: ObjectIdentifier
+    var byteOffset: Int
+  }
 
   /// - Parameters:
   ///   - configuration: of the model.
@@ -222,17 +230,27 @@ package final class CausalLM {
   /// Asks for a layer's weights; `next` is the slab that follows.
   private func block(_ layer: Int, next: Int?, gradients: Tensor?) throws -> DecoderBlock {
     let slab = try stream.slab(layer + 1, next: next)
-    let base: LayerAssembly.BaseLayer
-    // A resident slab is always the same memory, and its matrices need to be made once.
-    if let known = baseLayers[layer], known.slab.storage === slab.storage,
-      known.slab.byteOffset == slab.byteOffset
-    {
-      base = known
-    } else {
-      base = assembly.baseLayer(layer, slab)
-      baseLayers[layer] = base
-    }
+    let place = LayerPlace(
+      layer: layer, storage: ObjectIdentifier(slab.storage), byteOffset: slab.byteOffset)
+    let base = baseLayers[place] ?? assembly.baseLayer(layer, slab)
+    baseLayers[place] = base
     return assembly.block(layer, base, adapters, gradients: gradients)
+  }
+
+  /// Asks for the slabs of a pass and computes nothing: for ranks that have fewer packs than others,
+  /// because every rank asks for the same slabs in the same order.
+  ///
+  /// - Parameter isTraining: whether the pass has a backward.
+  /// - Throws: when the base cannot be had.
+  package func skipPass(isTraining: Bool) throws {
+    let L = configuration.layerCount
+    _ = try stream.slab(0, next: 1)
+    for layer in 0..<L { _ = try stream.slab(layer + 1, next: layer + 2) }
+    _ = try headWeights()
+    guard isTraining else { return }
+    for layer in (0..<L).reversed() {
+      _ = try stream.slab(layer + 1, next: layer > 0 ? layer : nil)
+    }
   }
 
   /// The final norm and the head's matrix.
@@ -240,8 +258,9 @@ package final class CausalLM {
     let L = configuration.layerCount
     let norm = assembly.finalNorm(
       try stream.slab(L + 1, next: configuration.tiesEmbeddings ? 0 : L))
-    let matrix = configuration.tiesEmbeddings
-      ? assembly.embedding(try stream.slab(0, next: L))
+    let matrix =
+      configuration.tiesEmbeddings
+      ? assembly.embedding(try stream.slab(0, next: nil))
       : assembly.head(try stream.slab(L + 1, next: L))
     return (norm, matrix)
   }

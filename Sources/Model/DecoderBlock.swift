@@ -122,8 +122,9 @@ struct DecoderBlock {
     try value.forward(
       saved.normed, dropped: dropped, out: saved.v, xa: saved.valueXA, backend: backend)
     try rotate(saved.q, saved.k, context, inverse: false)
-    let (keys, values) = try context.cache?.append(
-      layer: index, keys: saved.k, values: saved.v, backend: backend) ?? (saved.k, saved.v)
+    let (keys, values) =
+      try context.cache?.append(
+        layer: index, keys: saved.k, values: saved.v, backend: backend) ?? (saved.k, saved.v)
     try backend.attention(
       q: saved.q, k: keys, v: values, shape: context.attention, out: saved.attended,
       logSumExp: saved.logSumExp)

@@ -210,7 +210,8 @@ struct FeedForward {
 
   /// Calls `body` with every expert that has rows.
   private func forEachExpert(
-    _ saved: Activations, _ body: (_ expert: Expert, _ rows: Range<Int>, _ number: Int) throws -> Void
+    _ saved: Activations,
+    _ body: (_ expert: Expert, _ rows: Range<Int>, _ number: Int) throws -> Void
   ) throws {
     var first = 0
     for (number, count) in saved.counts.values.enumerated() {
@@ -229,7 +230,8 @@ struct FeedForward {
     _ context: PassContext, _ places: Tensor?, _ rows: Range<Int>, _ number: Int, input: Int,
     _ expert: Expert
   ) -> InputDropout? {
-    let hasAdapter = input == 0
+    let hasAdapter =
+      input == 0
       ? expert.w1.adapter != nil || expert.w3.adapter != nil : expert.w2.adapter != nil
     guard hasAdapter, context.dropout != nil, let places else { return nil }
     return context.inputDropout(

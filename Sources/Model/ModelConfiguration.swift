@@ -122,7 +122,8 @@ extension ModelConfiguration {
     hasAttentionBias = architecture == .qwen2
     let windowIsUsed =
       architecture == .qwen2 ? try reader.flag("use_sliding_window", default: false) : true
-    let window = reader.json["sliding_window"]?.isNull ?? true
+    let window =
+      reader.json["sliding_window"]?.isNull ?? true
       ? nil : try reader.count("sliding_window")
     slidingWindow = windowIsUsed && architecture != .llama ? window : nil
     if architecture == .qwen2, slidingWindow != nil {
@@ -198,8 +199,11 @@ private struct ConfigurationReader {
         .badInput, at: path, "\(name): reading an already quantized checkpoint is not implemented",
         fix: "give the bf16, f16 or f32 checkpoint; --quant nf4 quantizes it while loading")
     }
-    for name in ["attention_multiplier", "residual_multiplier", "embedding_multiplier",
-      "logits_scaling", "final_logit_softcapping", "attn_logit_softcapping", "partial_rotary_factor"]
+    for name in [
+      "attention_multiplier", "residual_multiplier", "embedding_multiplier",
+      "logits_scaling", "final_logit_softcapping", "attn_logit_softcapping",
+      "partial_rotary_factor",
+    ]
     where !(json[name]?.isNull ?? true) && json[name]?.doubleValue != 1 {
       throw error("\(name) is not implemented")
     }
@@ -226,8 +230,11 @@ private struct ConfigurationReader {
         originalPositionCount: try reader.number("original_max_position_embeddings", default: 0))
       guard result.factor >= 1, result.lowFrequencyFactor > 0,
         result.highFrequencyFactor > result.lowFrequencyFactor, result.originalPositionCount > 0
-      else { throw error("rope_scaling: factor, low_freq_factor, high_freq_factor and "
-        + "original_max_position_embeddings are needed") }
+      else {
+        throw error(
+          "rope_scaling: factor, low_freq_factor, high_freq_factor and "
+            + "original_max_position_embeddings are needed")
+      }
       return (theta, result)
     default: throw error("rope_scaling: type \(kind) is not implemented, only default and llama3")
     }

@@ -1,3 +1,4 @@
+package import Compute
 package import Support
 
 /// The tensors of a model directory: one safetensors file, or several with an index.
@@ -45,7 +46,8 @@ package struct ModelFiles: Sendable {
       for (name, entry) in file.entries { locations[name] = (0, entry) }
     } else {
       throw UserError(
-        .badInput, at: directory, "neither model.safetensors nor model.safetensors.index.json in it",
+        .badInput, at: directory,
+        "neither model.safetensors nor model.safetensors.index.json in it",
         fix: "give a directory with safetensors files (pytorch_model.bin is not read)")
     }
     self.files = files
@@ -84,13 +86,22 @@ package struct ModelFiles: Sendable {
     return try files[location.file].floats(location.entry, range)
   }
 
-  /// The bytes of a tensor as they lie in the file.
-  package func withBytes<Result>(
-    _ name: String, _ body: (UnsafeRawBufferPointer) -> Result
-  ) -> Result {
+  /// Copies bytes of a tensor as they lie in the file.
+  ///
+  /// - Parameters:
+  ///   - name: of the tensor.
+  ///   - start: first byte, from the tensor's own beginning.
+  ///   - destination: uint8, in host memory; filled.
+  package func copyBytes(of name: String, from start: Int, to destination: Tensor) {
     guard let location = locations[name] else {
       preconditionFailure("\(name) was not checked before it was read")
     }
-    return unsafe files[location.file].withBytes(location.entry) { unsafe body($0) }
+    let first = location.entry.range.lowerBound + start
+    precondition(first + destination.byteCount <= location.entry.range.upperBound)
+    unsafe files[location.file].file.withBytes(first..<first + destination.byteCount) { bytes in
+      if let source = bytes.baseAddress {
+        unsafe destination.address.copyMemory(from: source, byteCount: bytes.count)
+      }
+    }
   }
 }

@@ -38,6 +38,9 @@ package struct UserError: Error, Sendable, Equatable, CustomStringConvertible {
     return text
   }
 
+  /// `location: message`, for warnings.
+  package var unfixed: String { location.isEmpty ? message : "\(location): \(message)" }
+
   /// The process exit code that this failure ends with; see docs/EXIT-CODES in the README.
   package var exitCode: Int32 {
     switch kind {

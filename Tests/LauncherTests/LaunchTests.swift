@@ -1,6 +1,7 @@
 import DistributedTraining
 import Glibc
 import Support
+import TestSupport
 import Testing
 
 /// These start real jobs with mpirun.

@@ -48,6 +48,18 @@ package enum OutputDirectory {
     return steps.max().map { ("\(path)/checkpoint-\($0)", $0) }
   }
 
+  /// Removes what a run that was killed in the middle of a save left half written.
+  static func removeLeftovers(in path: String) throws(UserError) {
+    for name in try FileSystem.list(path) {
+      let isCheckpoint = name.hasPrefix(".checkpoint-") && name.hasSuffix(".tmp")
+      // The names of FileSystem.writeAtomically.
+      let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+      let isFile =
+        parts.count > 2 && parts[parts.count - 2] == "tmp" && Int(parts.last ?? "") != nil
+      if isCheckpoint || isFile { try FileSystem.remove("\(path)/\(name)") }
+    }
+  }
+
   /// 120 for `checkpoint-120`; nil for every other name, temporary ones included.
   static func checkpointStep(_ name: String) -> Int? {
     let prefix = "checkpoint-"

@@ -35,7 +35,8 @@ struct EvaluateRun {
     if let tokenizer = set.tokenizer, configuration.maxNewTokens > 0, !set.questions.isEmpty {
       questions = MatchEvaluation(
         questions: set.questions, tokenizer: tokenizer.tokenizer, endIDs: set.endIDs(shape),
-        maximumNewTokens: configuration.maxNewTokens, group: group)
+        maximumNewTokens: configuration.maxNewTokens,
+        isLockStep: session.placement.isLockStep, group: group)
     }
     let plan = try session.makePlan(adapters: adapter?.layout)
     var bytes = try MemoryPlan.activationByteCount(

@@ -1,6 +1,5 @@
 internal import Compute
 internal import Data
-internal import Glibc
 internal import Model
 
 /// What a rank's memory goes to, known before the first step.
@@ -44,11 +43,6 @@ struct MemoryPlan {
     try plan.byteCount(
       tokenCount: shapes.map(\.tokens).max() ?? 1, targetCount: shapes.map(\.targets).max() ?? 1,
       retention: retention, hasDropout: hasDropout)
-  }
-
-  /// Memory that this process could still take, in bytes.
-  static func availableByteCount() -> Int {
-    Int(sysconf(Int32(_SC_AVPHYS_PAGES))) * Int(sysconf(Int32(_SC_PAGESIZE)))
   }
 }
 

@@ -24,6 +24,12 @@ struct RunFiles {
   ) throws(UserError) {
     var used = configuration
     used.output = output
+    // As used: an adapter to begin with brings its own.
+    used.loraRank = layout.settings.loraRank
+    used.loraAlpha = layout.settings.alpha
+    used.loraDropout = Double("\(layout.settings.dropout)") ?? Double(layout.settings.dropout)
+    used.usesRankStabilizedScaling = layout.settings.isRankStabilized
+    used.loraTargets = LoRATarget.allCases.filter(layout.settings.targets.contains)
     try FileSystem.writeAtomically(used.yamlText, to: "\(output)/run.yaml")
     for name in tokenizer?.fileNames ?? [] {
       try FileSystem.writeAtomically(

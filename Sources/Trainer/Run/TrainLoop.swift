@@ -33,11 +33,12 @@ struct TrainLoop {
   /// Runs the steps after `done`, then saves the adapter.
   ///
   /// - Parameter done: steps that were done before.
-  /// - Throws: what a step throws; and at the end, when the last save failed.
+  /// - Throws: what a step throws; and at the end, when something could not be written.
   mutating func run(from done: Int) throws {
     let total = plan.totalSteps
-    let metrics: MetricsWriter? = group.rank == 0
+    var metrics: MetricsWriter? = group.rank == 0
       ? try MetricsWriter(path: files.metricsPath, resumingAfter: done) : nil
+    var metricsError: UserError?
     var bar = reporter.bar(
       "step", total: total, completed: done, every: configuration.loggingSteps)
     var lastSaveError: UserError?
@@ -71,17 +72,45 @@ struct TrainLoop {
         record.evaluationLoss = loss
         bar.note("step \(number): evaluation loss \(NumberText.fixed(loss, digits: 4))")
       }
-      try metrics?.append(record)
+      do throws(UserError) {
+        try metrics?.append(record)
+        metricsError = nil
+      } catch {
+        if metricsError == nil { bar.note("warning: \(error.unfixed); training goes on") }
+        metricsError = error
+      }
       if configuration.saveSteps > 0, isDue(configuration.saveSteps, number, total) {
         lastSaveError = try save(step: number)
-        if let lastSaveError { bar.note("warning: checkpoint not written: \(lastSaveError)") }
+        if let lastSaveError {
+          bar.note("warning: checkpoint not written: \(lastSaveError.unfixed); training goes on")
+        }
       }
     }
     bar.finish()
     if group.rank == 0 {
-      try files.writeAdapter(step.model.backend.download(step.weights))
+      try finish(checkpoint: lastSaveError, metrics: metricsError)
     }
-    if let lastSaveError { throw lastSaveError }
+  }
+
+  /// Saves the adapter; then tells what else could not be written.
+  private func finish(checkpoint: UserError?, metrics: UserError?) throws {
+    let weights = try weights()
+    do throws(UserError) {
+      try files.writeAdapter(weights)
+    } catch {
+      let newest = try? OutputDirectory.newestCheckpoint(in: files.output)
+      throw UserError(
+        .system, at: error.location, "the adapter was not written: \(error.message)",
+        fix: newest.map {
+          "make room, then go on with --resume from \($0.path), which is whole"
+        } ?? "make room and run again; there is no checkpoint")
+    }
+    guard let error = checkpoint ?? metrics else { return }
+    throw UserError(
+      .system, at: error.location,
+      (checkpoint == nil ? "metrics are missing: " : "the last checkpoint was not written: ")
+        + "\(error.message); the adapter is whole in \(files.output)",
+      fix: "make room on the disk")
   }
 
   /// Every so many steps, and at the end.

@@ -135,6 +135,7 @@ struct TrainRun {
     if group.rank == 0 {
       try OutputDirectory.check(output, resumes: configuration.resumes)
       try FileSystem.makeDirectories(output)
+      try OutputDirectory.removeLeftovers(in: output)
     }
     return output
   }
@@ -152,7 +153,8 @@ struct TrainRun {
     set.tokenizer.map {
       MatchEvaluation(
         questions: set.questions, tokenizer: $0.tokenizer,
-        endIDs: set.endIDs(session.base.configuration), maximumNewTokens: 128, group: group)
+        endIDs: set.endIDs(session.base.configuration), maximumNewTokens: 128,
+        isLockStep: session.placement.isLockStep, group: group)
     }
   }
 
@@ -188,7 +190,7 @@ struct TrainRun {
     case .off: retention = .activations
     case .auto:
       // All ranks of a host share its memory; the decision must be the same everywhere.
-      let room = MemoryPlan.availableByteCount() / group.localWorldSize
+      let room = HostMemory.availableByteCount() / group.localWorldSize
       let fits = try byteCount(.activations) + adapterByteCount + exchange.byteCount < room * 8 / 10
       retention = try group.allAgree(fits) ? .activations : .inputs
     }
