@@ -12,6 +12,21 @@ export CLUSTER_DIR
 CLUSTER_DIR=$(mktemp -u /tmp/accelerate-swift-cluster.XXXXXX)
 cluster=$here/cluster.sh
 
+# Installs what is missing, but no ssh service on a machine that would start it.
+install_missing() {
+  ((EUID == 0)) && command -v apt-get >/dev/null && [[ ! -d /run/systemd/system ]] || return 0
+  local missing=()
+  [[ -x /usr/sbin/sshd ]] || missing+=(openssh-server)
+  command -v ssh >/dev/null || missing+=(openssh-client)
+  command -v ip >/dev/null || missing+=(iproute2)
+  ((${#missing[@]})) || return 0
+  echo "installing ${missing[*]}"
+  DEBIAN_FRONTEND=noninteractive apt-get update -q </dev/null || return 0
+  DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -q --no-install-recommends "${missing[@]}" </dev/null || return 0
+}
+install_missing
+
 if ! reason=$("$cluster" check 2>&1); then
   echo "SKIPPED: the tests over several hosts did not run: $reason" >&2
   exit 0
