@@ -35,6 +35,7 @@ struct ModelSession {
   let backend: any Backend
   let base: LoadedBase
   let reporter: Reporter
+  private let progress: ProgressReporter
 
   /// Chooses the device and loads the base.
   ///
@@ -49,6 +50,8 @@ struct ModelSession {
     environment: ProgramEnvironment
   ) throws {
     reporter = Reporter(group: group, environment: environment)
+    progress = group.progress
+    progress.enter(.loading)
     let (backend, remark) = try Assembly.backend(options, environment: environment)
     self.backend = backend
     reporter.note(
@@ -58,7 +61,7 @@ struct ModelSession {
     let isNF4 = options.quantization == .nf4
     var bar = reporter.bar("loading", total: 1, every: 1 << 30)
     var isFirst = true
-    let reporter = reporter
+    let (reporter, progress) = (reporter, progress)
     base = try LoadedBase.load(
       directory: directory,
       quantization: QuantizationSettings(
@@ -70,6 +73,7 @@ struct ModelSession {
         isFirst = false
       }
       bar.update(ProgressBar.Status(step: done))
+      progress.move()
     }
     bar.finish()
     let shape = base.configuration
@@ -84,7 +88,8 @@ struct ModelSession {
     -> CausalLM
   {
     try CausalLM(
-      configuration: base.configuration, layouts: base.layouts, stream: base.stream,
+      configuration: base.configuration, layouts: base.layouts,
+      stream: ReportingLayers(base.stream, progress: progress),
       adapters: adapters, positionCount: positionCount,
       arena: Arena(
         storage: try backend.makeStorage(byteCount: arenaByteCount), name: "activations"),

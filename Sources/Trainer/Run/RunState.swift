@@ -39,7 +39,8 @@ struct RunState {
       return
     }
     // Rank 0 reads; the others need not see the files.
-    let checkpoint = group.rank == 0
+    let checkpoint =
+      group.rank == 0
       ? try Checkpoint.newest(in: output, layout: source.layout, warn: reporter.note) : nil
     try checkpoint?.check(against: identity)
     let found = Int(try group.broadcast("\(checkpoint?.step ?? 0)")) ?? 0
@@ -56,6 +57,7 @@ struct RunState {
     try group.broadcast(array: &first)
     try group.broadcast(array: &second)
     reporter.note("resuming after step \(found)")
+    if group.rank == 0 { group.progress.announceSaved(step: found) }
     step = found
     self.weights = weights
     moments = (first, second)

@@ -30,20 +30,31 @@ struct TrainLoop {
     self.reporter = reporter
   }
 
+  /// How the loop has ended.
+  enum Outcome {
+    case finished
+    /// On request, after this many steps, which are saved.
+    case stopped(afterStep: Int)
+  }
+
   /// Runs the steps after `done`, then saves the adapter.
   ///
-  /// - Parameter done: steps that were done before.
+  /// - Parameter done: steps that were done before, and are saved.
+  /// - Returns: whether it came to the last step.
   /// - Throws: what a step throws; and at the end, when the last save failed.
-  mutating func run(from done: Int) throws {
+  mutating func run(from done: Int) throws -> Outcome {
     let total = plan.totalSteps
-    let metrics: MetricsWriter? = group.rank == 0
+    let metrics: MetricsWriter? =
+      group.rank == 0
       ? try MetricsWriter(path: files.metricsPath, resumingAfter: done) : nil
     var bar = reporter.bar(
       "step", total: total, completed: done, every: configuration.loggingSteps)
     var lastSaveError: UserError?
     var number = done
-    while number < total {
+    var isStopping = try !group.allAgree(!group.progress.isStopRequested)
+    while number < total && !isStopping {
       number += 1
+      group.progress.enter(.step, step: number)
       let start = SteadyClock.seconds()
       let sentBefore = group.bytesSent
       let (stepPlan, packs) = makeStep(number)
@@ -60,28 +71,40 @@ struct TrainLoop {
       record.tokens = stepPlan.tokens
       record.tokensPerSecond = Double(stepPlan.tokens) / seconds
       record.stepSeconds = seconds
-      record.bytesSent = Int(try group.allGather([sent]).reduce(0) { $0 + $1[0] })
+      // One rank that was asked to stop is enough; all of them stop after this step.
+      let shared = try group.allGather([sent, group.progress.isStopRequested ? 1 : 0])
+      record.bytesSent = Int(shared.reduce(0) { $0 + $1[0] })
+      isStopping = shared.contains { $0[1] != 0 } && number < total
       record.peakMemoryByteCount = PeakMemory.byteCount()
       bar.update(
         ProgressBar.Status(
           step: number, loss: result.loss, gradientNorm: result.gradientNorm,
           learningRate: result.learningRate, tokensPerSecond: record.tokensPerSecond))
-      if let evaluation, isDue(configuration.evaluationSteps, number, total) {
+      if let evaluation, !isStopping, isDue(configuration.evaluationSteps, number, total) {
+        group.progress.enter(.evaluation)
         let loss = try evaluation.run(step.model)
         record.evaluationLoss = loss
         bar.note("step \(number): evaluation loss \(NumberText.fixed(loss, digits: 4))")
       }
       try metrics?.append(record)
-      if configuration.saveSteps > 0, isDue(configuration.saveSteps, number, total) {
+      if isStopping
+        || (configuration.saveSteps > 0 && isDue(configuration.saveSteps, number, total))
+      {
         lastSaveError = try save(step: number)
         if let lastSaveError { bar.note("warning: checkpoint not written: \(lastSaveError)") }
       }
     }
     bar.finish()
+    if isStopping {
+      if let lastSaveError { throw lastSaveError }
+      return .stopped(afterStep: number)
+    }
+    group.progress.enter(.finishing)
     if group.rank == 0 {
       try files.writeAdapter(step.model.backend.download(step.weights))
     }
     if let lastSaveError { throw lastSaveError }
+    return .finished
   }
 
   /// Every so many steps, and at the end.
@@ -106,6 +129,7 @@ struct TrainLoop {
   ///
   /// - Returns: why it could not be written; training goes on then, and older checkpoints stay.
   private func save(step number: Int) throws -> UserError? {
+    group.progress.enter(.checkpoint)
     let backend = step.model.backend
     let moments = try [step.optimizer.firstMoment, step.optimizer.secondMoment].map { slice in
       try step.exchange.withFreeBuffer { whole in
@@ -118,6 +142,7 @@ struct TrainLoop {
       try files.writeCheckpoint(
         step: number, weights: weights(), firstMoment: moments[0], secondMoment: moments[1],
         keeping: configuration.keepCheckpoints)
+      group.progress.announceSaved(step: number)
       return nil
     } catch {
       return error

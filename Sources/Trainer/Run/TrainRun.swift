@@ -25,13 +25,17 @@ struct TrainRun {
     let session = try ModelSession(
       configuration.base, directory: modelDirectory, group: group, environment: environment)
     let reporter = session.reporter
+    let progress = group.progress
+    progress.enter(.data)
     let training = try SampleSet(
       path: dataPath, options: configuration.samples, trainOn: configuration.trainOn,
-      modelDirectory: modelDirectory, vocabularySize: session.base.configuration.vocabularySize)
+      modelDirectory: modelDirectory, vocabularySize: session.base.configuration.vocabularySize
+    ) { _, _ in progress.move() }
     let heldOut = try heldOutPath.map {
       try SampleSet(
         path: $0, options: configuration.samples, trainOn: configuration.trainOn,
-        modelDirectory: modelDirectory, vocabularySize: session.base.configuration.vocabularySize)
+        modelDirectory: modelDirectory, vocabularySize: session.base.configuration.vocabularySize
+      ) { _, _ in progress.move() }
     }
     report(training, dataPath, session)
 
@@ -103,21 +107,30 @@ struct TrainRun {
       baseModel: configuration.base.model ?? "accelerate-swift-demo", identity: state.identity)
     if group.rank == 0 {
       try files.writeSettings(
-        configuration, output: output, tokenizer: training.tokenizer, modelDirectory: modelDirectory)
+        configuration, output: output, tokenizer: training.tokenizer, modelDirectory: modelDirectory
+      )
     }
     var loop = TrainLoop(
       configuration: configuration, plan: plan, samples: training.dataset.samples, step: step,
       evaluation: evaluation, files: files, reporter: reporter)
-    try loop.run(from: state.step)
+    if case .stopped(let step) = try loop.run(from: state.step) {
+      reporter.note(
+        step > 0
+          ? "stopped after step \(step), which is saved; --resume --output \(output) goes on"
+          : "stopped before the first step")
+      return ExitCode.savedPleaseRequeue
+    }
 
     if let questions, let evaluation {
       let bare = try session.makeModel(
         adapters: nil, positionCount: longest, arenaByteCount: memory.activationByteCount)
+      group.progress.enter(.evaluation)
       let comparison = try Comparison.run(
         base: bare, adapted: model, evaluation: evaluation, questions: questions,
         reporter: reporter)
       if group.rank == 0 { Console.writeOutput(comparison.table) }
     }
+    group.progress.enter(.finishing)
     reporter.note("adapter: \(output)")
     return ExitCode.success
   }
@@ -128,20 +141,23 @@ struct TrainRun {
   private func prepareOutput() throws -> String {
     var output = configuration.output ?? ""
     if configuration.output == nil {
-      let free = group.rank == 0
+      let free =
+        group.rank == 0
         ? OutputDirectory.firstFree(name: OutputDirectory.baseName(of: configuration)) : ""
       output = try group.broadcast(free)
     }
     if group.rank == 0 {
       try OutputDirectory.check(output, resumes: configuration.resumes)
       try FileSystem.makeDirectories(output)
+      group.progress.announceOutput(output)
     }
     return output
   }
 
   private func report(_ set: SampleSet, _ path: String, _ session: ModelSession) {
     let summary = set.dataset.summary
-    var line = "data \(path): \(summary.rows) rows, \(summary.tokens) tokens, "
+    var line =
+      "data \(path): \(summary.rows) rows, \(summary.tokens) tokens, "
       + "\(summary.targetTokens) trained, longest \(summary.longest)"
     if summary.dropped > 0 { line += ", \(summary.dropped) dropped as too long" }
     if summary.truncated > 0 { line += ", \(summary.truncated) prompts cut" }
