@@ -226,8 +226,7 @@ package struct WeightSlices: Sendable {
   /// The elements of a rank.
   package func range(ofRank rank: Int) -> Range<Int> {
     let blocks = blocks(ofRank: rank)
-    return min(
-      blocks.lowerBound * blockSize, elementCount)..<min(
-        blocks.upperBound * blockSize, elementCount)
+    return min(blocks.lowerBound * blockSize, elementCount)..<min(
+      blocks.upperBound * blockSize, elementCount)
   }
 }

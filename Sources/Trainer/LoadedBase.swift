@@ -50,9 +50,7 @@ package struct LoadedBase {
   package var digest: String {
     var text = (try? FileSystem.readText("\(files.directory)/config.json")) ?? ""
     for layout in layouts {
-      for item in layout.items {
-        text += "\n\(item.name) \(item.rows) \(item.columns) \(item.format)"
-      }
+      for item in layout.items { text += "\n\(item.name) \(item.rows) \(item.columns) \(item.format)" }
     }
     return SHA256.hexadecimal(Array(text.utf8))
   }

@@ -123,8 +123,7 @@ struct Checkpoint {
         SHA256.hexadecimal(bytes) == entry["sha256"]?.stringValue
       else {
         throw UserError(
-          .badInput, at: "\(directory)/\(name)", "damaged: size or SHA-256 differ from the manifest"
-        )
+          .badInput, at: "\(directory)/\(name)", "damaged: size or SHA-256 differ from the manifest")
       }
     }
     let state = try FileSystem.readJSON("\(directory)/\(Self.stateName)")

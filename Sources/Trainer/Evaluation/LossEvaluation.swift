@@ -51,8 +51,7 @@ struct LossEvaluation {
     }
     var sums: [Double] = []
     for pack in packs[runs[group.rank]] {
-      sums.append(
-        try model.loss(model.forward(pack, retention: .nothing), gradientScale: nil).lossSum)
+      sums.append(try model.loss(model.forward(pack, retention: .nothing), gradientScale: nil).lossSum)
       progress(sums.count, runs[group.rank].count)
     }
     let all = try group.allGather(sums, counts: runs.map(\.count))
