@@ -55,6 +55,9 @@ enum HiddenCommands {
 ///     raw=TEXT            write TEXT to stderr without a newline
 ///     environment=NAME    write the value of a variable
 ///     sleep=SECONDS
+///     step=NUMBER         report that a step begins
+///     barrier             wait for all ranks
+///     hang                compute without end
 ///     RANK:exit=CODE      end without a word
 ///     RANK:throw=TEXT     fail as a command does
 ///     RANK:signal=NUMBER  end by a signal
@@ -101,6 +104,11 @@ enum RankTest {
     case "raw": write(value, to: 2)
     case "environment": write("\(KernelFile.environment()[value] ?? "unset")\n", to: 1)
     case "sleep": usleep(UInt32((Double(value) ?? 0) * 1e6))
+    case "step": group.progress.enter(.step, step: Int(value) ?? 1)
+    case "barrier": try group.barrier()
+    case "hang":
+      let start = SteadyClock.seconds()
+      while SteadyClock.seconds() >= start {}
     case "exit": _exit(Int32(value) ?? 1)
     case "throw":
       throw UserError(.notFinite, at: "step 3", value, fix: "lower --lr")

@@ -34,13 +34,17 @@ enum LaunchCommand {
     for warning in scrubber.warnings { LaunchTerminal.print(warning) }
     let program = try ownProgram()
 
-    if rankCount == 1 && !isRemote {
+    scrubber.set(ControlAddress.addressVariable, nil)
+    scrubber.set(ControlAddress.tokenVariable, nil)
+    let isAlone = rankCount == 1 && !isRemote
+    let isTraining = options.command.first == "train"
+
+    // A command that may read from the terminal, and needs nobody to watch over it.
+    if isAlone && !isTraining && options.maxRestarts == 0 {
       let alone = ChildProcess(
         program: program, arguments: [program] + options.command,
         environment: scrubber.environment)
-      if options.isVerbose {
-        LaunchTerminal.print("one rank on this machine: " + alone.arguments.joined(separator: " "))
-      }
+      if options.isVerbose { tellCommand(alone.arguments) }
       try alone.replaceThisProcess()
     }
 
@@ -51,9 +55,55 @@ enum LaunchCommand {
     // The backtrace of a rank that crashes takes seconds and can outlive the job.
     scrubber.set("SWIFT_BACKTRACE", "enable=no")
     scrubber.set(TerminalWidth.variable, TerminalWidth.askTerminal().map { "\($0)" })
-    let path = variables["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"
+    let job = LaunchSupervisor.Job(
+      arguments: [], rankProgram: program, rankCount: rankCount, hosts: hosts,
+      isVerbose: options.isVerbose, limits: options.limits, graceSeconds: options.graceSeconds,
+      savesOnStop: isTraining)
+    var mpirun: MPIRunCommand?
+    if !isAlone {
+      var command = try mpirunCommand(
+        options, hosts: hosts, rankCount: rankCount, isRemote: isRemote, program: program,
+        scrubber: &scrubber)
+      command.userSettings = scrubber.settings
+      command.forwardedNames =
+        scrubber.forwardedNames + [
+          ControlAddress.addressVariable, ControlAddress.tokenVariable,
+        ]
+      mpirun = command
+    }
+    if options.isVerbose {
+      if let mpirun {
+        LaunchTerminal.print(mpirun.shellText)
+      } else {
+        tellCommand([program] + options.command)
+      }
+    }
+    let template = (job: job, mpirun: mpirun)
+    var restarts = try JobRestarts(
+      options: options, environment: scrubber.environment, isRemote: isRemote
+    ) { command in
+      var job = template.job
+      job.arguments = [program] + command
+      if var mpirun = template.mpirun {
+        mpirun.command = command
+        job.arguments = mpirun.arguments
+      }
+      return job
+    }
+    return try restarts.run()
+  }
+
+  private static func tellCommand(_ words: [String]) {
+    LaunchTerminal.print("one rank on this machine: " + words.joined(separator: " "))
+  }
+
+  private static func mpirunCommand(
+    _ options: LaunchOptions, hosts: Hostfile, rankCount: Int, isRemote: Bool, program: String,
+    scrubber: inout EnvironmentScrubber
+  ) throws(UserError) -> MPIRunCommand {
+    let path = scrubber.environment["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"
     let installation = try MPIInstallation(path: path, environment: scrubber.environment)
-    if let library = installation.library, variables[Rendezvous.libraryVariable] == nil {
+    if let library = installation.library, scrubber.environment[Rendezvous.libraryVariable] == nil {
       scrubber.set(Rendezvous.libraryVariable, library)
     }
     var shell = try RemoteShell(
@@ -78,12 +128,7 @@ enum LaunchCommand {
       usesCrossMemory: CrossMemory.isAllowed(), program: program, command: options.command)
     command.shellArguments = shell.setting
     command.networkInterface = options.networkInterface
-    command.userSettings = scrubber.settings
-    command.forwardedNames = scrubber.forwardedNames
-    if options.isVerbose { LaunchTerminal.print(command.shellText) }
-
-    var supervisor = LaunchSupervisor(command: command, isVerbose: options.isVerbose)
-    return try supervisor.run(environment: scrubber.environment)
+    return command
   }
 
   /// Whether a host is the one where `launch` runs.

@@ -20,6 +20,7 @@ struct EvaluateRun {
     let session = try ModelSession(
       configuration.base, directory: directory, group: group, environment: environment)
     let shape = session.base.configuration
+    group.progress.enter(.data)
     let set = try SampleSet(
       path: configuration.samples.data ?? demo?.heldOutData ?? "", options: configuration.samples,
       trainOn: .completion, modelDirectory: directory, vocabularySize: shape.vocabularySize,
@@ -53,6 +54,7 @@ struct EvaluateRun {
         adapters: session.makeWeights($0.layout, $0.values), positionCount: longest,
         arenaByteCount: bytes)
     }
+    group.progress.enter(.evaluation)
     let comparison = try Comparison.run(
       base: base, adapted: adapted, evaluation: evaluation, questions: questions,
       reporter: session.reporter)

@@ -37,6 +37,7 @@ struct ModelSession {
   let base: LoadedBase
   let placement: BasePlacement
   let reporter: Reporter
+  private let progress: ProgressReporter
 
   /// Chooses the device and loads the base.
   ///
@@ -51,6 +52,8 @@ struct ModelSession {
     environment: ProgramEnvironment
   ) throws {
     reporter = Reporter(group: group, environment: environment)
+    progress = group.progress
+    progress.enter(.loading)
     let (backend, remark) = try Assembly.backend(options, environment: environment)
     self.backend = backend
     reporter.note(
@@ -60,7 +63,7 @@ struct ModelSession {
     let isNF4 = options.quantization == .nf4
     var bar = reporter.bar("loading", total: 1, every: nil)
     var isFirst = true
-    let reporter = reporter
+    let (reporter, progress) = (reporter, progress)
     let description = try LoadedBase.Description(
       directory: directory,
       quantization: QuantizationSettings(
@@ -75,6 +78,7 @@ struct ModelSession {
         isFirst = false
       }
       bar.update(ProgressBar.Status(step: done))
+      progress.move()
     }
     bar.finish()
     let shape = base.configuration
@@ -102,7 +106,8 @@ struct ModelSession {
     -> CausalLM
   {
     try CausalLM(
-      configuration: base.configuration, layouts: base.layouts, stream: base.stream,
+      configuration: base.configuration, layouts: base.layouts,
+      stream: ReportingLayers(base.stream, progress: progress),
       adapters: adapters, positionCount: positionCount,
       arena: Arena(
         storage: try backend.makeStorage(byteCount: arenaByteCount), name: "activations"),

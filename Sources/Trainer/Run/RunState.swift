@@ -58,6 +58,7 @@ struct RunState {
     try group.broadcast(array: &first)
     try group.broadcast(array: &second)
     reporter.note("resuming after step \(found)")
+    if group.rank == 0 { group.progress.announceSaved(step: found) }
     step = found
     self.weights = weights
     moments = (first, second)

@@ -30,11 +30,19 @@ struct TrainLoop {
     self.reporter = reporter
   }
 
+  /// How the loop has ended.
+  enum Outcome {
+    case finished
+    /// On request, after this many steps, which are saved.
+    case stopped(afterStep: Int)
+  }
+
   /// Runs the steps after `done`, then saves the adapter.
   ///
-  /// - Parameter done: steps that were done before.
+  /// - Parameter done: steps that were done before, and are saved.
+  /// - Returns: whether it came to the last step.
   /// - Throws: what a step throws; and at the end, when something could not be written.
-  mutating func run(from done: Int) throws {
+  mutating func run(from done: Int) throws -> Outcome {
     let total = plan.totalSteps
     var metrics: MetricsWriter? =
       group.rank == 0
@@ -44,8 +52,10 @@ struct TrainLoop {
       "step", total: total, completed: done, every: configuration.loggingSteps)
     var lastSaveError: UserError?
     var number = done
-    while number < total {
+    var isStopping = try !group.allAgree(!group.progress.isStopRequested)
+    while number < total && !isStopping {
       number += 1
+      group.progress.enter(.step, step: number)
       let start = SteadyClock.seconds()
       let sentBefore = group.bytesSent
       let (stepPlan, packs) = makeStep(number)
@@ -62,13 +72,17 @@ struct TrainLoop {
       record.tokens = stepPlan.tokens
       record.tokensPerSecond = Double(stepPlan.tokens) / seconds
       record.stepSeconds = seconds
-      record.bytesSent = Int(try group.allGather([sent]).reduce(0) { $0 + $1[0] })
+      // One rank that was asked to stop is enough; all of them stop after this step.
+      let shared = try group.allGather([sent, group.progress.isStopRequested ? 1 : 0])
+      record.bytesSent = Int(shared.reduce(0) { $0 + $1[0] })
+      isStopping = shared.contains { $0[1] != 0 } && number < total
       record.peakMemoryByteCount = PeakMemory.byteCount()
       bar.update(
         ProgressBar.Status(
           step: number, loss: result.loss, gradientNorm: result.gradientNorm,
           learningRate: result.learningRate, tokensPerSecond: record.tokensPerSecond))
-      if let evaluation, isDue(configuration.evaluationSteps, number, total) {
+      if let evaluation, !isStopping, isDue(configuration.evaluationSteps, number, total) {
+        group.progress.enter(.evaluation)
         let loss = try evaluation.run(step.model)
         record.evaluationLoss = loss
         bar.note("step \(number): evaluation loss \(NumberText.fixed(loss, digits: 4))")
@@ -80,7 +94,7 @@ struct TrainLoop {
         if metricsError == nil { bar.note("warning: \(error.unfixed); training goes on") }
         metricsError = error
       }
-      if isDue(configuration.saveSteps, number, total) {
+      if isStopping || isDue(configuration.saveSteps, number, total) {
         lastSaveError = try save(step: number)
         if let lastSaveError {
           bar.note("warning: checkpoint not written: \(lastSaveError.unfixed); training goes on")
@@ -88,9 +102,15 @@ struct TrainLoop {
       }
     }
     bar.finish()
+    if isStopping {
+      if let lastSaveError { throw lastSaveError }
+      return .stopped(afterStep: number)
+    }
+    group.progress.enter(.finishing)
     if group.rank == 0 {
       try finish(checkpoint: lastSaveError, metrics: metricsError)
     }
+    return .finished
   }
 
   /// Saves the adapter; then tells what else could not be written.
@@ -136,6 +156,7 @@ struct TrainLoop {
   ///
   /// - Returns: why it could not be written; training goes on then, and older checkpoints stay.
   private func save(step number: Int) throws -> UserError? {
+    group.progress.enter(.checkpoint)
     let backend = step.model.backend
     let moments = try [step.optimizer.firstMoment, step.optimizer.secondMoment].map { slice in
       try step.exchange.withFreeBuffer { whole in
@@ -148,6 +169,7 @@ struct TrainLoop {
       try files.writeCheckpoint(
         step: number, weights: weights(), firstMoment: moments[0], secondMoment: moments[1],
         keeping: configuration.keepCheckpoints)
+      group.progress.announceSaved(step: number)
       return nil
     } catch {
       return error

@@ -25,13 +25,17 @@ struct TrainRun {
     let session = try ModelSession(
       configuration.base, directory: modelDirectory, group: group, environment: environment)
     let reporter = session.reporter
+    let progress = group.progress
+    progress.enter(.data)
     let training = try SampleSet(
       path: dataPath, options: configuration.samples, trainOn: configuration.trainOn,
-      modelDirectory: modelDirectory, vocabularySize: session.base.configuration.vocabularySize)
+      modelDirectory: modelDirectory, vocabularySize: session.base.configuration.vocabularySize
+    ) { _, _ in progress.move() }
     let heldOut = try heldOutPath.map {
       try SampleSet(
         path: $0, options: configuration.samples, trainOn: configuration.trainOn,
-        modelDirectory: modelDirectory, vocabularySize: session.base.configuration.vocabularySize)
+        modelDirectory: modelDirectory, vocabularySize: session.base.configuration.vocabularySize
+      ) { _, _ in progress.move() }
     }
     report(training, dataPath, session)
 
@@ -110,16 +114,24 @@ struct TrainRun {
     var loop = TrainLoop(
       configuration: configuration, plan: plan, samples: training.dataset.samples, step: step,
       evaluation: evaluation, files: files, reporter: reporter)
-    try loop.run(from: state.step)
+    if case .stopped(let step) = try loop.run(from: state.step) {
+      reporter.note(
+        step > 0
+          ? "stopped after step \(step), which is saved; --resume --output \(output) goes on"
+          : "stopped before the first step")
+      return ExitCode.savedPleaseRequeue
+    }
 
     if let questions, let evaluation {
       let bare = try session.makeModel(
         adapters: nil, positionCount: longest, arenaByteCount: memory.activationByteCount)
+      group.progress.enter(.evaluation)
       let comparison = try Comparison.run(
         base: bare, adapted: model, evaluation: evaluation, questions: questions,
         reporter: reporter)
       if group.rank == 0 { Console.writeOutput(comparison.table) }
     }
+    group.progress.enter(.finishing)
     reporter.note("adapter: \(output)")
     return ExitCode.success
   }
@@ -139,6 +151,7 @@ struct TrainRun {
       try OutputDirectory.check(output, resumes: configuration.resumes)
       try FileSystem.makeDirectories(output)
       try OutputDirectory.removeLeftovers(in: output)
+      group.progress.announceOutput(output)
     }
     return output
   }
