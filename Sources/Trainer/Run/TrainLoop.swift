@@ -58,7 +58,7 @@ struct TrainLoop {
       group.progress.enter(.step, step: number)
       let start = SteadyClock.seconds()
       let sentBefore = group.bytesSent
-      let (stepPlan, packs) = makeStep(number)
+      let (stepPlan, packs) = plan.makeStep(number, of: samples, on: group)
       let result = try step.run(stepPlan, packs: packs)
       let sent = Double(group.bytesSent - sentBefore)
       let seconds = SteadyClock.seconds() - start
@@ -137,19 +137,6 @@ struct TrainLoop {
   /// Every so many steps, and at the end.
   private func isDue(_ interval: Int, _ number: Int, _ total: Int) -> Bool {
     number == total || (interval > 0 && number % interval == 0)
-  }
-
-  /// The packs of a step, of which this rank lays out its own run.
-  private mutating func makeStep(_ number: Int) -> (StepPlan, [PackInput]) {
-    let packs = plan.packs(ofStep: number)
-    let indices = packs.joined()
-    let stepPlan = StepPlan(
-      step: number, packCount: packs.count,
-      targetTokens: max(1, indices.reduce(0) { $0 + samples[$1].targetTokens }),
-      tokens: indices.reduce(0) { $0 + samples[$1].tokens.count })
-    let run = PackRuns.run(
-      ofRank: group.rank, packCount: packs.count, worldSize: group.worldSize)
-    return (stepPlan, packs[run].map { PackInput(Pack($0, of: samples)) })
   }
 
   /// Gathers the moments and writes a checkpoint on rank 0.
