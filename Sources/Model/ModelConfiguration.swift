@@ -114,8 +114,10 @@ extension ModelConfiguration {
     intermediateSize = try reader.count("intermediate_size")
     vocabularySize = try reader.count("vocab_size")
     positionCount = try reader.count("max_position_embeddings", default: 2048)
-    normEpsilon = Float(try reader.number("rms_norm_eps", default: 1e-6))
-    let rope = try reader.rotary()
+    // What transformers takes where a file is silent.
+    normEpsilon = Float(
+      try reader.number("rms_norm_eps", default: architecture == .mixtral ? 1e-5 : 1e-6))
+    let rope = try reader.rotary(defaultTheta: architecture == .mixtral ? 1e6 : 1e4)
     ropeTheta = rope.theta
     ropeScaling = rope.scaling
     tiesEmbeddings = try reader.flag("tie_word_embeddings", default: false)
@@ -211,12 +213,17 @@ private struct ConfigurationReader {
 
   /// Base and scaling of the rotary embedding, in the Hub's form (`rope_theta`, `rope_scaling`)
   /// or that of transformers 5 (`rope_parameters`).
-  func rotary() throws(UserError) -> (theta: Double, scaling: ModelConfiguration.RotaryScaling?) {
+  func rotary(defaultTheta: Double) throws(UserError)
+    -> (theta: Double, scaling: ModelConfiguration.RotaryScaling?)
+  {
     let parameters = json["rope_parameters"].flatMap { $0.isNull ? nil : $0 }
     let scaling = json["rope_scaling"].flatMap { $0.isNull ? nil : $0 } ?? parameters
     let nested = parameters.map { ConfigurationReader(json: $0, path: path) }
-    let theta = try (nested ?? self).number("rope_theta", default: 10000)
+    let theta = try (nested ?? self).number("rope_theta", default: defaultTheta)
     guard theta > 0 else { throw error("rope_theta: \(theta) must be above zero") }
+    if let part = parameters?["partial_rotary_factor"]?.doubleValue, part != 1 {
+      throw error("rope_parameters.partial_rotary_factor: \(part) is not implemented")
+    }
     guard let scaling else { return (theta, nil) }
     let kind = scaling["rope_type"]?.stringValue ?? scaling["type"]?.stringValue ?? "default"
     switch kind {
