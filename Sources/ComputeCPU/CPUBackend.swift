@@ -36,9 +36,13 @@ package final class CPUBackend: Backend, Sendable {
   }
 
   /// The instruction set that matrix products use, for example `avx512_core_bf16`.
-  package var instructionSet: String { unsafe String(cString: onednn_isa_name()) }
+  package var instructionSet: String { Self.instructionSet }
 
-  private static var libraryVersion: String {
+  /// The instruction set that matrix products of this process use.
+  package static var instructionSet: String { unsafe String(cString: onednn_isa_name()) }
+
+  /// The version of oneDNN.
+  package static var libraryVersion: String {
     let version = onednn_version()
     return "\(version / 10000).\(version / 100 % 100).\(version % 100)"
   }

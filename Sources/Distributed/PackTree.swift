@@ -22,14 +22,13 @@ package enum PackTree {
   /// The fewest nodes that cover a run of packs, in order.
   package static func nodes(covering packs: Range<Int>) -> [Node] {
     var nodes: [Node] = []
-    for pack in packs {
-      nodes.append(Node(level: 0, index: pack))
-      while nodes.count >= 2, let last = nodes.last, last.index % 2 == 1,
-        nodes[nodes.count - 2] == Node(level: last.level, index: last.index - 1)
-      {
-        nodes.removeLast(2)
-        nodes.append(last.parent)
-      }
+    var start = packs.lowerBound
+    while start < packs.upperBound {
+      // The largest node that begins here and does not reach beyond the end.
+      var level = 0
+      while start % (2 << level) == 0 && start + (2 << level) <= packs.upperBound { level += 1 }
+      nodes.append(Node(level: level, index: start >> level))
+      start += 1 << level
     }
     return nodes
   }

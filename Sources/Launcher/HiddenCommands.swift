@@ -10,6 +10,9 @@ enum HiddenCommands {
   /// file first.
   static let endsWithParent = "_ends-with-parent"
 
+  /// Prints what `launch` has to know of a host before it starts ranks there.
+  static let hostReport = "_host-report"
+
   /// Whether a word is, or looks like, a hidden subcommand: all start with `_`.
   static func contains(_ name: String) -> Bool { name.hasPrefix("_") }
 
@@ -25,6 +28,7 @@ enum HiddenCommands {
     case endsWithParent:
       guard arguments.count >= 3, let parent = Int32(arguments[1]) else { return ExitCode.usage }
       return endWithParent(parent, Array(arguments[2...]))
+    case hostReport: return HostReport.run()
     case "_rank-test": return RankTest.run(arguments: Array(arguments.dropFirst()))
     default: return nil
     }

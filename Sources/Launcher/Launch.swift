@@ -56,13 +56,28 @@ enum LaunchCommand {
     if let library = installation.library, variables[Rendezvous.libraryVariable] == nil {
       scrubber.set(Rendezvous.libraryVariable, library)
     }
-    if isRemote && !scrubber.settings.contains("plm_rsh_agent") {
-      try requireSSH(path: path)
+    var shell = try RemoteShell(
+      configuration: options.sshConfiguration, directory: Preflight.workingDirectory())
+    if isRemote {
+      shell.useSettings(scrubber.environment)
+      if options.networkInterface != nil {
+        for name in ["btl_tcp_if", "oob_tcp_if"] {
+          scrubber.removeSetting("\(name)_include")
+          scrubber.removeSetting("\(name)_exclude")
+        }
+      }
+      let preflight = Preflight(
+        options: options, hosts: hosts, program: program, installation: installation,
+        shell: shell, shellProgram: try shellProgram(shell, path: path),
+        environment: scrubber.environment)
+      if options.checksHosts { scrubber.set(InstructionSet.variable, try preflight.run()) }
     }
     var command = MPIRunCommand(
       mpirun: installation.mpirun, majorVersion: installation.majorVersion, hosts: hosts,
       rankCount: rankCount, isRemote: isRemote, isRoot: geteuid() == 0,
       usesCrossMemory: CrossMemory.isAllowed(), program: program, command: options.command)
+    command.shellArguments = shell.setting
+    command.networkInterface = options.networkInterface
     command.userSettings = scrubber.settings
     command.forwardedNames = scrubber.forwardedNames
     if options.isVerbose { LaunchTerminal.print(command.shellText) }
@@ -71,7 +86,8 @@ enum LaunchCommand {
     return try supervisor.run(environment: scrubber.environment)
   }
 
-  private static func isThisMachine(_ name: String) -> Bool {
+  /// Whether a host is the one where `launch` runs.
+  static func isThisMachine(_ name: String) -> Bool {
     let own = KernelFile.firstLine("/proc/sys/kernel/hostname") ?? ""
     return name == "localhost" || name == "127.0.0.1" || name == own
   }
@@ -85,10 +101,13 @@ enum LaunchCommand {
     return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 
-  private static func requireSSH(path: String) throws(UserError) {
-    guard MPIInstallation.find("ssh", path: path) == nil else { return }
+  private static func shellProgram(
+    _ shell: RemoteShell, path: String
+  ) throws(UserError) -> String {
+    if shell.program.hasPrefix("/") { return shell.program }
+    if let file = MPIInstallation.find(shell.program, path: path) { return file }
     throw UserError(
-      .system, at: "ssh", "not found on PATH, but other hosts are reached with it",
+      .system, at: shell.program, "not found on PATH, but other hosts are reached with it",
       fix: "apt-get install openssh-client")
   }
 }

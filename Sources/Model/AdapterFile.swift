@@ -53,8 +53,8 @@ package struct AdapterFile: Sendable {
     let modules = Set(everything.entries.map(\.module))
     var targets: Set<LoRATarget> = []
     for name in file.entries.keys.sorted() {
-      if name == Self.prefix + "lm_head.base_layer.weight" {
-        try Self.checkHeadCopy(file, name, configuration, base)
+      if let copied = Self.copiedBaseTensor(name, configuration) {
+        try Self.checkCopy(file, name, of: copied, configuration, base)
         continue
       }
       guard let module = Self.module(ofTensor: name), modules.contains(module),
@@ -117,38 +117,83 @@ package struct AdapterFile: Sendable {
     return values
   }
 
+  /// Refuses whatever would change the numbers and is not implemented.
   private static func refuseUnknownFeatures(_ json: JSONValue, _ path: String) throws(UserError) {
-    func refuse(_ name: String) -> UserError {
-      UserError(.badInput, at: path, "\(name): \(json[name]?.compactText ?? "") is not implemented")
+    func refuse(_ name: String, fix: String = "") -> UserError {
+      UserError(
+        .badInput, at: path, "\(name): \(json[name]?.compactText ?? "") is not implemented",
+        fix: fix)
     }
     if let kind = json["peft_type"]?.stringValue, kind != "LORA" { throw refuse("peft_type") }
-    for name in ["use_dora", "lora_bias", "use_qalora", "use_bdlora", "fan_in_fan_out"]
-    where json[name]?.boolValue == true {
-      throw refuse(name)
+    guard json["target_parameters"]?.arrayValue?.isEmpty ?? true else {
+      throw refuse(
+        "target_parameters",
+        fix: "use an adapter of single experts; those over fused experts, as PEFT makes them with "
+          + "transformers 5, train differently and are not read")
+    }
+    // On or given at all: null, false, 0, "" and empty lists mean off.
+    for name in [
+      "use_dora", "lora_bias", "use_qalora", "use_bdlora", "fan_in_fan_out", "rank_pattern",
+      "alpha_pattern", "modules_to_save", "layers_to_transform", "layer_replication",
+      "trainable_token_indices", "alora_invocation_tokens", "arrow_config", "kasa_config",
+      "monteclora_config", "velora_config",
+    ] {
+      switch json[name] {
+      case nil, .null?, .bool(false)?: continue
+      case .array(let elements)? where elements.isEmpty: continue
+      case .object(let members)? where members.count == 0: continue
+      default: throw refuse(name)
+      }
     }
     if let bias = json["bias"]?.stringValue, bias != "none" { throw refuse("bias") }
-    for name in ["rank_pattern", "alpha_pattern"] where (json[name]?.objectValue?.count ?? 0) > 0 {
-      throw refuse(name)
-    }
-    for name in [
-      "modules_to_save", "target_parameters", "layers_to_transform", "layer_replication",
-      "trainable_token_indices",
-    ]
-    where (json[name]?.arrayValue?.count ?? 0) > 0 || json[name]?.intValue != nil {
-      throw refuse(name)
+    // Some ways to begin take a part out of the base's weights; the adapter then belongs to what
+    // remains and not to the files of the base.
+    if let start = json["init_lora_weights"]?.stringValue?.lowercased(),
+      !["true", "false", "gaussian", "orthogonal", "eva"].contains(start)
+    {
+      throw refuse(
+        "init_lora_weights",
+        fix: "save the adapter for the unchanged base: PEFT's save_pretrained with "
+          + "path_initial_model_for_weight_conversion")
     }
   }
 
-  private static func checkHeadCopy(
-    _ file: SafetensorsFile, _ name: String, _ configuration: ModelConfiguration, _ base: ModelFiles
+  /// The base's tensor that PEFT saved a copy of: with the head among its targets it saves the head
+  /// and the embedding, too.
+  private static func copiedBaseTensor(_ name: String, _ configuration: ModelConfiguration)
+    -> String?
+  {
+    switch name {
+    case prefix + "model.embed_tokens.weight": "model.embed_tokens.weight"
+    case prefix + "lm_head.base_layer.weight", prefix + "lm_head.weight":
+      configuration.tiesEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight"
+    default: nil
+    }
+  }
+
+  /// A copy must be the base's tensor, rounded to the type that it was saved in.
+  private static func checkCopy(
+    _ file: SafetensorsFile, _ name: String, of baseName: String,
+    _ configuration: ModelConfiguration, _ base: ModelFiles
   ) throws(UserError) {
-    let baseName = configuration.tiesEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight"
-    _ = try base.entry(
+    let original = try base.entry(
       baseName, shape: [configuration.vocabularySize, configuration.hiddenSize])
-    guard let entry = file.entries[name], try file.floats(entry) == base.floats(baseName) else {
+    guard let copy = file.entries[name] else { return }
+    let ours = try base.floats(baseName)
+    let theirs = try file.floats(copy)
+    var isEqual = ours.count == theirs.count
+    if isEqual, copy.type == .float32 || copy.type == original.type {
+      isEqual = ours == theirs
+    } else if isEqual {
+      // Of the two types at least one is shorter: half a unit in its last place, by its width.
+      let ulp: Float = copy.type == .bfloat16 || original.type == .bfloat16 ? 0x1p-8 : 0x1p-11
+      isEqual = zip(ours, theirs).allSatisfy { abs($0 - $1) <= ulp * abs($0) + 0x1p-25 }
+    }
+    guard isEqual else {
       throw UserError(
         .badInput, at: file.path, "tensor \(name) differs from the base's \(baseName)",
-        fix: "use the base that the adapter was trained on; a trained head is not implemented")
+        fix: "use the base that the adapter was trained on; a trained head or embedding is not "
+          + "implemented")
     }
   }
 

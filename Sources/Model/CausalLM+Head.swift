@@ -12,11 +12,8 @@ package struct PackLoss: Sendable, Equatable {
 }
 
 extension CausalLM {
-  /// Elements of a chunk of logits; the whole `[n, V]` never exists for large vocabularies.
-  private static let chunkElementCount = 1 << 24
-
-  /// Rows of a chunk; depends on the vocabulary alone.
-  private var chunkRows: Int { max(16, Self.chunkElementCount / configuration.vocabularySize) }
+  /// Rows of a chunk of logits; the whole `[n, V]` never exists for large vocabularies.
+  private var chunkRows: Int { max(16, logitsChunkElementCount / configuration.vocabularySize) }
 
   /// Final norm, head and cross-entropy over the rows that predict a target.
   ///

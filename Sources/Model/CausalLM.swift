@@ -11,6 +11,8 @@ package final class CausalLM {
   package let adapters: AdapterWeights?
   /// Activations and temporaries; sized by ``ActivationPlan``.
   package let arena: Arena
+  /// Elements of a chunk of logits; a result depends on it in its last bits, so it is never tuned.
+  package var logitsChunkElementCount = 1 << 24
   let assembly: LayerAssembly
   private let stream: any LayerStream
   private let rotaryTable: Tensor

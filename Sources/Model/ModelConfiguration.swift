@@ -97,7 +97,9 @@ extension ModelConfiguration {
     hiddenSize = hidden
     layerCount = try reader.count("num_hidden_layers")
     headCount = heads
-    keyValueHeadCount = try reader.count("num_key_value_heads", default: heads)
+    let defaults = Defaults(architecture)
+    keyValueHeadCount = try reader.count(
+      "num_key_value_heads", default: defaults.keyValueHeadCount ?? heads)
     if reader.json["head_dim"]?.isNull ?? true {
       guard hidden % heads == 0 else {
         throw reader.error("hidden_size \(hidden) is no multiple of num_attention_heads \(heads)")
@@ -114,23 +116,25 @@ extension ModelConfiguration {
     intermediateSize = try reader.count("intermediate_size")
     vocabularySize = try reader.count("vocab_size")
     positionCount = try reader.count("max_position_embeddings", default: 2048)
-    // What transformers takes where a file is silent.
-    normEpsilon = Float(
-      try reader.number("rms_norm_eps", default: architecture == .mixtral ? 1e-5 : 1e-6))
-    let rope = try reader.rotary(defaultTheta: architecture == .mixtral ? 1e6 : 1e4)
+    normEpsilon = Float(try reader.number("rms_norm_eps", default: defaults.normEpsilon))
+    let rope = try reader.rotary(defaultTheta: defaults.ropeTheta)
     ropeTheta = rope.theta
     ropeScaling = rope.scaling
     tiesEmbeddings = try reader.flag("tie_word_embeddings", default: false)
     hasAttentionBias = architecture == .qwen2
     let windowIsUsed =
       architecture == .qwen2 ? try reader.flag("use_sliding_window", default: false) : true
-    let window =
-      reader.json["sliding_window"]?.isNull ?? true
-      ? nil : try reader.count("sliding_window")
+    let window: Int? =
+      switch reader.json["sliding_window"] {
+      case nil: defaults.slidingWindow
+      case .null?: nil
+      default: try reader.count("sliding_window")
+      }
     slidingWindow = windowIsUsed && architecture != .llama ? window : nil
     if architecture == .qwen2, slidingWindow != nil {
       throw reader.error("use_sliding_window: true is not implemented for Qwen2")
     }
+    try reader.refuseMixedLayers(hasWindow: slidingWindow != nil)
     if architecture == .mixtral {
       let experts = try reader.count("num_local_experts", default: 8)
       let chosen = try reader.count("num_experts_per_tok", default: 2)
@@ -150,6 +154,28 @@ extension ModelConfiguration {
     case .array(let ids)?: eosIDs = ids.compactMap(\.intValue)
     case let value?: eosIDs = value.intValue.map { [$0] } ?? []
     case nil: eosIDs = []
+    }
+  }
+}
+
+/// What transformers takes for members that a `config.json` does not have.
+private struct Defaults {
+  var keyValueHeadCount: Int?
+  var normEpsilon = 1e-6
+  var ropeTheta = 10000.0
+  var slidingWindow: Int?
+
+  init(_ architecture: ModelConfiguration.Architecture) {
+    switch architecture {
+    case .llama: break
+    case .mistral:
+      keyValueHeadCount = 8
+      slidingWindow = 4096
+    case .mixtral:
+      keyValueHeadCount = 8
+      normEpsilon = 1e-5
+      ropeTheta = 1e6
+    case .qwen2: keyValueHeadCount = 32
     }
   }
 }
@@ -211,15 +237,24 @@ private struct ConfigurationReader {
     }
   }
 
+  /// All layers have the window, or none.
+  func refuseMixedLayers(hasWindow: Bool) throws(UserError) {
+    let expected = hasWindow ? "sliding_attention" : "full_attention"
+    for type in json["layer_types"]?.arrayValue ?? [] where type.stringValue != expected {
+      throw error("layer_types: \(type.compactText) where all layers have \(expected)")
+    }
+  }
+
   /// Base and scaling of the rotary embedding, in the Hub's form (`rope_theta`, `rope_scaling`)
   /// or that of transformers 5 (`rope_parameters`).
-  func rotary(defaultTheta: Double) throws(UserError)
-    -> (theta: Double, scaling: ModelConfiguration.RotaryScaling?)
-  {
+  func rotary(defaultTheta: Double) throws(UserError) -> (
+    theta: Double, scaling: ModelConfiguration.RotaryScaling?
+  ) {
     let parameters = json["rope_parameters"].flatMap { $0.isNull ? nil : $0 }
     let scaling = json["rope_scaling"].flatMap { $0.isNull ? nil : $0 } ?? parameters
     let nested = parameters.map { ConfigurationReader(json: $0, path: path) }
-    let theta = try (nested ?? self).number("rope_theta", default: defaultTheta)
+    let outer = try number("rope_theta", default: defaultTheta)
+    let theta = try nested?.number("rope_theta", default: outer) ?? outer
     guard theta > 0 else { throw error("rope_theta: \(theta) must be above zero") }
     if let part = parameters?["partial_rotary_factor"]?.doubleValue, part != 1 {
       throw error("rope_parameters.partial_rotary_factor: \(part) is not implemented")

@@ -67,7 +67,10 @@ package enum GenerateCommand {
     guard var options = try GenerateConfiguration.parser.optionsOrHelp(arguments) else {
       return nil
     }
-    if !options.isGiven("model") { options = options.replacingDefaults(Demo.settings) }
+    if !options.isGiven("model") {
+      // The demo's prompt is a template over rows, and this one the text itself.
+      options = options.replacingDefaults(Demo.settings.filter { $0.name != "prompt" })
+    }
     return try GenerateConfiguration(options)
   }
 

@@ -1,3 +1,4 @@
+import Glibc
 import Support
 import TestSupport
 import Testing
@@ -26,7 +27,8 @@ import Testing
   /// A tokenizer of a kind that is not read matters to text alone.
   @Test func tokenRowsNeedNoTokenizer() throws {
     let model = try tiny.write(place("wordpiece"))
-    try place.write("wordpiece/tokenizer.json", #"{"model": {"type": "WordPiece", "vocab": {"a": 1}}}"#)
+    try place.write(
+      "wordpiece/tokenizer.json", #"{"model": {"type": "WordPiece", "vocab": {"a": 1}}}"#)
     func train(_ name: String, _ rows: String) throws -> ProgramRun {
       try place.run([
         "train", "--model", model, "--data", try place.write("\(name).jsonl", rows), "--output",
@@ -185,6 +187,9 @@ import Testing
     // A path that is no file must neither hang nor be read.
     try FileSystem.remove(path)
     try FileSystem.makeDirectories(path)
+    try self.refused(model, ["\(path): not a regular file"])
+    try FileSystem.remove(path)
+    #expect(unsafe mkfifo(path, 0o600) == 0)
     try self.refused(model, ["\(path): not a regular file"])
   }
 

@@ -16,7 +16,6 @@ import Testing
       "train", "--model", try tiny.write(place("model")), "--data",
       try place.write("rows.jsonl", tiny.rows(60)), "--samples-per-pack", "2",
       "--packs-per-step", "3", "--epochs", "8", "--lora-dropout", "0.1", "--quant", "nf4",
-      "--save-steps", "4",
     ]
   }
 
@@ -26,7 +25,9 @@ import Testing
     whileRunning: (Int32) -> Void = { _ in }
   ) throws -> ProgramRun {
     var flags = arguments
-    for (flag, value) in [("--lr", "0.01"), ("--lora-r", "4"), ("--seed", "42")]
+    for (flag, value) in [
+      ("--lr", "0.01"), ("--lora-r", "4"), ("--seed", "42"), ("--save-steps", "4"),
+    ]
     where !extra.contains(flag) { flags += [flag, value] }
     return try place.run(
       ranks: ranks, flags + ["--output", place(name)] + extra, whileRunning: whileRunning)
@@ -81,6 +82,8 @@ import Testing
     #expect(try checkpoints("three") == ["checkpoint-24", "checkpoint-28", "checkpoint-30"])
     #expect(try train("all", ["--max-steps", "30", "--keep-checkpoints", "0"]).exitCode == 0)
     #expect(try checkpoints("all").count == 8)
+    #expect(try train("end", ["--max-steps", "30", "--save-steps", "0"]).exitCode == 0)
+    #expect(try checkpoints("end") == ["checkpoint-30"])
   }
 
   @Test func whatChangedIsNamed() throws {
@@ -147,5 +150,16 @@ import Testing
     #expect(run.exitCode == 0, "\(run.errors)")
     #expect(run.errors.contains("nothing to resume in \(place("fresh")); starting at step 1"))
     #expect(try RunResult(place("fresh")).steps == [1, 2])
+    // Killed before its first checkpoint: the records of steps that are computed again go.
+    let whole = try RunResult(place("fresh"))
+    try FileSystem.remove(place("fresh/checkpoint-2"))
+    try FileSystem.remove(place("fresh/adapter_model.safetensors"))
+    #expect(try train("fresh", ["--resume", "--max-steps", "2"]).exitCode == 0)
+    #expect(try RunResult(place("fresh")).numbers == whole.numbers)
+    // A run that is done stays as it is.
+    let done = try train("fresh", ["--resume", "--max-steps", "2"])
+    #expect(done.exitCode == 0, "\(done.errors)")
+    #expect(try RunResult(place("fresh")).numbers == whole.numbers)
+    #expect(try RunResult(place("fresh")).adapter == whole.adapter)
   }
 }

@@ -7,6 +7,9 @@ import Testing
 final class Workplace: Sendable {
   let path: String
 
+  /// Of the program; one for all tests, so that the demo is written once.
+  static let cache = "/tmp/accelerate-swift-test-cache-\(getuid())/accelerate-swift"
+
   init() throws {
     path = "/tmp/accelerate-swift-test-\(UInt64.random(in: 0...UInt64.max))"
     try FileSystem.makeDirectories(path)
@@ -21,15 +24,26 @@ final class Workplace: Sendable {
     ranks: Int = 1, _ arguments: [String], environment: [String: String?] = [:],
     fileLimit: Int? = nil, terminalColumns: Int? = nil, whileRunning: (Int32) -> Void = { _ in }
   ) throws -> ProgramRun {
-    // One cache for all tests, so that the demo is written once.
     var variables: [String: String?] = [
-      "XDG_CACHE_HOME": "/tmp/accelerate-swift-test-cache-\(getuid())", "ACCELERATE_THREADS": "1",
+      "XDG_CACHE_HOME": FileSystem.parent(of: Self.cache), "ACCELERATE_THREADS": "1",
       "ACCELERATE_TERMINAL_COLUMNS": nil,
     ]
     for (name, value) in environment { variables[name] = value }
     return try ProgramRun(
       (ranks > 1 ? ["launch", "--nproc", "\(ranks)"] : []) + arguments, environment: variables,
       terminalColumns: terminalColumns, fileLimit: fileLimit, whileRunning: whileRunning)
+  }
+
+  /// Runs `body` with a disk of its own, of so many kilobytes; says so where none can be made.
+  func withDisk(kilobytes: Int, _ body: (_ path: String) throws -> Void) throws {
+    let disk = self("disk")
+    try FileSystem.makeDirectories(disk)
+    guard unsafe mount("tmpfs", disk, "tmpfs", 0, "size=\(kilobytes)k") == 0 else {
+      print("SKIPPED: a full disk; no tmpfs can be mounted here: \(systemErrorText())")
+      return
+    }
+    defer { unsafe umount2(disk, Int32(MNT_DETACH)) }
+    try body(disk)
   }
 
   /// Writes a file of this directory.

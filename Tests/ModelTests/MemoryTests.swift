@@ -77,6 +77,26 @@ import Testing
     }
   }
 
+  @Test(arguments: ["llama-tied-head", "qwen2-tied", "mixtral-router-head"], [Float(0), 0.3])
+  func chunksOfLogitsAreOneProduct(_ name: String, dropout: Float) throws {
+    let tiny = try TinyModel(name)
+    let fixture = try Fixture(name)
+    let whole = try tiny.run(fixture.pack, dropout: dropout)
+    let bytes = tiny.model.arena.highWaterMark
+    // 16 rows a chunk, three chunks.
+    tiny.model.logitsChunkElementCount = 1
+    tiny.model.arena.reset()
+    let chunks = try tiny.run(fixture.pack, dropout: dropout)
+    #expect(fixture.losses.count > 32)
+    #expect(tiny.model.arena.highWaterMark <= bytes)
+    #expect(relativeError(chunks.losses, whole.losses) <= 1e-6)
+    for entry in tiny.layout.entries {
+      for range in [entry.rangeA, entry.rangeB] {
+        #expect(relativeError(chunks.gradients[range], whole.gradients[range]) <= 1e-5)
+      }
+    }
+  }
+
   @Test func gradientsOfSeveralPacksAddUp() throws {
     let tiny = try TinyModel("mixtral-experts")
     let fixture = try Fixture("mixtral-experts")

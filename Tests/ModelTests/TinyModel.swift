@@ -79,12 +79,10 @@ struct TinyModel {
   /// Forward, loss and, unless nothing is retained, backward.
   func run(
     _ pack: PackInput, dropout: Float = 0, routerScale: Double = 0,
-    retention: CausalLM.Retention = .activations,
-    didForward: (CausalLM.Pass) throws -> Void = { _ in }
+    retention: CausalLM.Retention = .activations
   ) throws -> Result {
     let key = DropoutKey(seed: 5, step: 3, layer: 0, input: 0, rate: dropout)
     let pass = try model.forward(pack, dropout: key, retention: retention)
-    try didForward(pass)
     guard retention != .nothing else {
       return Result(
         losses: try model.loss(pass, gradientScale: nil).tokenLosses,

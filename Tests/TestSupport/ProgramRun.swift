@@ -7,6 +7,8 @@ package struct ProgramRun {
   package var exitCode: Int32
   package var output: String
   package var errors: String
+  /// How often standard output had something new.
+  package var outputPartCount = 0
 
   package static let program: String = {
     var buffer = [CChar](repeating: 0, count: 4096)
@@ -53,6 +55,7 @@ package struct ProgramRun {
       for index in open.indices.reversed() where polled[index].revents != 0 {
         let count = unsafe read(open[index].0, &buffer, buffer.count)
         if count > 0 {
+          if open[index].1 == 0 { outputPartCount += 1 }
           texts[open[index].1] += buffer[..<count]
         } else {
           close(open[index].0)

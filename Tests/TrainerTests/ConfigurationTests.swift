@@ -97,7 +97,10 @@ import Trainer
       written.samples.prompt = "two\nlines \\n: #\u{2028}"
       written.samples.completion = "true"
       try FileSystem.writeAtomically(written.yamlText, to: "\(directory)/run.yaml")
-      #expect(try configuration("--config \(directory)/run.yaml") == written)
+      var readBack = try configuration("--config \(directory)/run.yaml")
+      // The file gives every setting.
+      readBack.givenLoRAFlags = written.givenLoRAFlags
+      #expect(readBack == written)
     }
   }
 

@@ -4,6 +4,12 @@ package import Support
 package struct LaunchOptions: Sendable, Equatable {
   package var nproc: Int?
   package var hostfile: String?
+  /// Over which interface ranks of several hosts talk; nil: Open MPI chooses.
+  package var networkInterface: NetworkInterface?
+  /// A configuration file for ssh instead of the user's own.
+  package var sshConfiguration: String?
+  /// Whether other hosts are looked at before anything starts.
+  package var checksHosts = true
   package var isVerbose = false
   package var wantsHelp = false
   /// The command of each rank with its own arguments.
@@ -15,11 +21,17 @@ package struct LaunchOptions: Sendable, Equatable {
   package static let help = """
     Starts one rank per slot with Open MPI's mpirun, on this machine or over several hosts.
 
-    usage: accelerate-swift launch [--nproc N] [--hostfile FILE] [--verbose] <command> [arguments]
+    usage: accelerate-swift launch [flags] <command> [arguments]
 
       --nproc N        how many ranks (default: the slots of the hostfile, else 1; one rank on this
                        machine needs no MPI)
       --hostfile FILE  the hosts, one a line: name slots=N (see hostfiles/)
+      --network-interface NAME|NETWORK
+                       over which several hosts talk: eth0, or 10.0.0.0/24 where names differ
+                       (default: Open MPI chooses among all but lo and docker0)
+      --ssh-config FILE
+                       used instead of ~/.ssh/config to reach the hosts
+      --no-preflight   start without a look at every host (program, model, memory, Open MPI)
       --verbose        print the command line of mpirun and all that mpirun says
       --help           print this text
 
@@ -65,6 +77,10 @@ package struct LaunchOptions: Sendable, Equatable {
         }
         nproc = count
       case "--hostfile": hostfile = try value("--hostfile hostfiles/two-nodes")
+      case "--network-interface":
+        networkInterface = try NetworkInterface(value("--network-interface eth0"))
+      case "--ssh-config": sshConfiguration = try value("--ssh-config cluster/ssh_config")
+      case "--no-preflight" where inlineValue == nil: checksHosts = false
       case "--verbose" where inlineValue == nil: isVerbose = true
       case "--help" where inlineValue == nil, "-h" where inlineValue == nil:
         wantsHelp = true

@@ -2,15 +2,20 @@ package import Support
 
 /// The directory of a run: its name when none is given, and what it may hold before the start.
 package enum OutputDirectory {
-  /// The first of `runs/NAME-1`, `runs/NAME-2`, ... that does not exist.
+  /// Makes the first of `runs/NAME-1`, `runs/NAME-2`, ... that does not exist; runs that start at
+  /// the same time get one each.
   ///
   /// - Parameters:
   ///   - name: usually ``baseName(of:)``.
   ///   - parent: the directory above.
-  /// - Returns: the path; nothing is made.
-  package static func firstFree(name: String, under parent: String = "runs") -> String {
+  /// - Returns: the path.
+  /// - Throws: ``UserError`` when it cannot be made.
+  package static func makeFirstFree(name: String, under parent: String = "runs") throws(UserError)
+    -> String
+  {
+    try FileSystem.makeDirectories(parent)
     var number = 1
-    while FileSystem.exists("\(parent)/\(name)-\(number)") { number += 1 }
+    while try !FileSystem.makeNewDirectory("\(parent)/\(name)-\(number)") { number += 1 }
     return "\(parent)/\(name)-\(number)"
   }
 

@@ -16,15 +16,19 @@ extension BasePlacement {
     environment: ProgramEnvironment
   ) throws(UserError) -> (placement: BasePlacement, reason: String) {
     let size = ByteText.short(byteCount)
-    guard group.worldSize > 1 else { return (.own, "shard none: one rank holds the base of \(size)") }
+    guard group.worldSize > 1 else {
+      return (.own, "shard none: one rank holds the base of \(size)")
+    }
     let host = try group.splitByHost()
     // The smallest host decides for all of them.
     let available = HostMemory.availableByteCount()
     let smallest = try group.allGather([Double(available)]).map { $0[0] }.min() ?? 0
     let fitsHost = Double(byteCount) <= 0.6 * smallest
     let room = ByteText.short(Int(smallest))
-    let shard = options.shard == .auto ? (fitsHost ? ModelOptions.Shard.none : .full) : options.shard
-    let why = options.shard == .auto
+    let shard =
+      options.shard == .auto ? (fitsHost ? ModelOptions.Shard.none : .full) : options.shard
+    let why =
+      options.shard == .auto
       ? fitsHost
         ? "one copy of the base, \(size), fits into each host's free \(room)"
         : "a copy of the base, \(size), is too much for a host's free \(room)"

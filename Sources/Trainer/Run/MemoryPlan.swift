@@ -52,7 +52,9 @@ enum ByteText {
   static func short(_ byteCount: Int) -> String {
     var value = Double(byteCount)
     for unit in ["B", "kB", "MB", "GB"] {
-      if value < 1000 { return "\(unit == "B" ? "\(byteCount)" : NumberText.fixed(value, digits: 1)) \(unit)" }
+      if value < 1000 {
+        return "\(unit == "B" ? "\(byteCount)" : NumberText.fixed(value, digits: 1)) \(unit)"
+      }
       value /= 1000
     }
     return "\(NumberText.fixed(value, digits: 1)) TB"

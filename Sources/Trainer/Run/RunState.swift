@@ -17,7 +17,8 @@ struct RunState {
   /// of steps, and where it computes.
   private static let changeableSettings: Set<String> = [
     "output", "eval-data", "eval-steps", "save-steps", "logging-steps", "keep-checkpoints",
-    "max-steps", "epochs", "threads", "device", "shard", "shard-group", "gradient-checkpointing", "model", "data",
+    "max-steps", "epochs", "threads", "device", "shard", "shard-group", "gradient-checkpointing",
+    "model", "data",
     "init-adapter",
   ]
 
@@ -39,7 +40,8 @@ struct RunState {
       return
     }
     // Rank 0 reads; the others need not see the files.
-    let checkpoint = group.rank == 0
+    let checkpoint =
+      group.rank == 0
       ? try Checkpoint.newest(
         in: output, layout: source.layout, identity: identity, warn: reporter.note) : nil
     let found = Int(try group.broadcast("\(checkpoint?.step ?? 0)")) ?? 0

@@ -36,7 +36,8 @@ struct TrainLoop {
   /// - Throws: what a step throws; and at the end, when something could not be written.
   mutating func run(from done: Int) throws {
     let total = plan.totalSteps
-    var metrics: MetricsWriter? = group.rank == 0
+    var metrics: MetricsWriter? =
+      group.rank == 0
       ? try MetricsWriter(path: files.metricsPath, resumingAfter: done) : nil
     var metricsError: UserError?
     var bar = reporter.bar(
@@ -79,7 +80,7 @@ struct TrainLoop {
         if metricsError == nil { bar.note("warning: \(error.unfixed); training goes on") }
         metricsError = error
       }
-      if configuration.saveSteps > 0, isDue(configuration.saveSteps, number, total) {
+      if isDue(configuration.saveSteps, number, total) {
         lastSaveError = try save(step: number)
         if let lastSaveError {
           bar.note("warning: checkpoint not written: \(lastSaveError.unfixed); training goes on")

@@ -50,13 +50,15 @@ struct TrainRun {
     }
 
     let source = try AdapterSource(configuration, base: session.base)
+    let used = source.settings(of: configuration)
     let output = try prepareOutput()
     let state = try RunState(
-      configuration: configuration, output: output, source: source, training: training,
+      configuration: used, output: output, source: source, training: training,
       base: session.base, group: group, reporter: reporter)
     let exchange = try GradientExchange(
       group: group, elementCount: source.layout.elementCount,
-      maximumPackCount: configuration.packsPerStep, backend: session.backend)
+      maximumPackCount: min(configuration.packsPerStep, training.dataset.samples.count),
+      backend: session.backend)
     let evaluation = heldOut.map {
       LossEvaluation(
         samples: $0.dataset.samples, packTokens: max(2048, configuration.samples.maxLength),
@@ -104,7 +106,7 @@ struct TrainRun {
       baseModel: configuration.base.model ?? "accelerate-swift-demo", identity: state.identity)
     if group.rank == 0 {
       try files.writeSettings(
-        configuration, output: output, tokenizer: training.tokenizer, modelDirectory: modelDirectory)
+        used, output: output, tokenizer: training.tokenizer, modelDirectory: modelDirectory)
     }
     var loop = TrainLoop(
       configuration: configuration, plan: plan, samples: training.dataset.samples, step: step,
@@ -129,8 +131,9 @@ struct TrainRun {
   private func prepareOutput() throws -> String {
     var output = configuration.output ?? ""
     if configuration.output == nil {
-      let free = group.rank == 0
-        ? OutputDirectory.firstFree(name: OutputDirectory.baseName(of: configuration)) : ""
+      let free =
+        group.rank == 0
+        ? try OutputDirectory.makeFirstFree(name: OutputDirectory.baseName(of: configuration)) : ""
       output = try group.broadcast(free)
     }
     if group.rank == 0 {
@@ -143,7 +146,8 @@ struct TrainRun {
 
   private func report(_ set: SampleSet, _ path: String, _ session: ModelSession) {
     let summary = set.dataset.summary
-    var line = "data \(path): \(summary.rows) rows, \(summary.tokens) tokens, "
+    var line =
+      "data \(path): \(summary.rows) rows, \(summary.tokens) tokens, "
       + "\(summary.targetTokens) trained, longest \(summary.longest)"
     if summary.dropped > 0 { line += ", \(summary.dropped) dropped as too long" }
     if summary.truncated > 0 { line += ", \(summary.truncated) prompts cut" }
@@ -208,7 +212,11 @@ struct TrainRun {
     let samples = training.dataset.samples
     switch configuration.packing {
     case .tokens(let count):
-      return [(max(count, training.dataset.summary.longest), count)]
+      // No pack has more than all samples together.
+      let summary = training.dataset.summary
+      return [
+        (min(max(count, summary.longest), summary.tokens), min(count, summary.targetTokens))
+      ]
     case .samples(let count):
       // The longest samples together.
       let tokens = samples.map(\.tokens.count).sorted().suffix(count).reduce(0, +)
