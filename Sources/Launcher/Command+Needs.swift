@@ -44,7 +44,7 @@ extension Command {
       guard let configuration = try GenerateCommand.configuration(rest) else { break }
       add(configuration.base)
       add("--adapter", configuration.adapter)
-    case .launch, nil: break
+    case .test, .launch, nil: break
     }
     add("--config", configurationFile(rest))
     return needs

@@ -2,9 +2,9 @@ package import Compute
 
 /// A decoder-only language model over a frozen base, with adapters: embedding, decoder layers, head.
 ///
-/// A training pass is three calls: ``forward(_:dropout:training:)``, ``loss(_:gradientScale:gradients:)``,
-/// ``backward(_:routerLossScale:gradients:layerDidFinish:)``. There is no autograd: each layer's
-/// backward mirrors its forward line by line.
+/// A training pass is three calls: ``forward(_:dropout:retention:cache:)``,
+/// ``loss(_:gradientScale:gradients:)``, ``backward(_:routerLossScale:gradients:layerDidFinish:)``.
+/// There is no autograd: each layer's backward mirrors its forward line by line.
 package final class CausalLM {
   package let configuration: ModelConfiguration
   package let backend: any Backend

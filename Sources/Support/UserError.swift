@@ -41,7 +41,7 @@ package struct UserError: Error, Sendable, Equatable, CustomStringConvertible {
   /// `location: message`, for warnings.
   package var unfixed: String { location.isEmpty ? message : "\(location): \(message)" }
 
-  /// The process exit code that this failure ends with; see docs/EXIT-CODES in the README.
+  /// The process exit code that this failure ends with; the README lists them.
   package var exitCode: Int32 {
     switch kind {
     case .usage, .badInput: ExitCode.usage

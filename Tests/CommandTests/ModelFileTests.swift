@@ -24,6 +24,23 @@ import Testing
     #expect(!FileSystem.exists(place("run")), sourceLocation: location)
   }
 
+  /// A tokenizer of a kind that is not read matters to text alone.
+  @Test func tokenRowsNeedNoTokenizer() throws {
+    let model = try tiny.write(place("wordpiece"))
+    try place.write(
+      "wordpiece/tokenizer.json", #"{"model": {"type": "WordPiece", "vocab": {"a": 1}}}"#)
+    func train(_ name: String, _ rows: String) throws -> ProgramRun {
+      try place.run([
+        "train", "--model", model, "--data", try place.write("\(name).jsonl", rows), "--output",
+        place(name),
+      ])
+    }
+    let tokens = try train("tokens", tiny.rows(4))
+    #expect(tokens.exitCode == 0, "\(tokens.errors)")
+    let text = try train("text", #"{"text": "a"}"#)
+    #expect(text.exitCode == 2 && text.errors.contains("WordPiece"), "\(text.errors)")
+  }
+
   @Test func missingFiles() throws {
     try refused(
       place("nowhere"), ["\(place("nowhere")): not a directory", "fix: give the directory"])

@@ -51,7 +51,7 @@ package struct ModelOptions: Sendable, Equatable {
       "Ranks that hold a sliced base together: those of a host, or all."),
     Option(
       "device", .choice(words(Device.self)), default: .text("auto"),
-      "Where to compute; auto takes a GPU where there is one."),
+      "Where to compute; this version computes on CPUs alone."),
     Option(
       "threads", .integer(0...1024), default: .integer(0),
       defaultText: "0, this process's share of the cores",

@@ -24,7 +24,7 @@ struct EvaluateRun {
     let set = try SampleSet(
       path: configuration.samples.data ?? demo?.heldOutData ?? "", options: configuration.samples,
       trainOn: .completion, modelDirectory: directory, vocabularySize: shape.vocabularySize,
-      limit: configuration.limit)
+      limit: configuration.limit, keepsQuestions: configuration.maxNewTokens > 0)
     let adapter = try configuration.adapter.map { path throws(UserError) in
       try AdapterFile(directory: path, configuration: shape, base: session.base.files)
     }

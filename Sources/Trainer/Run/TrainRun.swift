@@ -34,7 +34,8 @@ struct TrainRun {
     let heldOut = try heldOutPath.map {
       try SampleSet(
         path: $0, options: configuration.samples, trainOn: configuration.trainOn,
-        modelDirectory: modelDirectory, vocabularySize: session.base.configuration.vocabularySize
+        modelDirectory: modelDirectory, vocabularySize: session.base.configuration.vocabularySize,
+        keepsQuestions: isDemo
       ) { _, _ in progress.move() }
     }
     report(training, dataPath, session)
