@@ -91,6 +91,10 @@ let package = Package(
     .testTarget(
       name: "LauncherTests", dependencies: ["Launcher", "DistributedTraining", "Support"],
       swiftSettings: strict),
+    // Kills, stops and hangs ranks of real jobs; it takes minutes.
+    .testTarget(
+      name: "SupervisionTests", dependencies: ["Launcher", "DistributedTraining", "Support"],
+      swiftSettings: strict),
     .testTarget(name: "DataTests", dependencies: ["Data", "Support"], swiftSettings: strict),
     // Seeded tensors, error measures and a reference of every operation in double precision.
     .target(
