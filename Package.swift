@@ -100,6 +100,10 @@ let package = Package(
         "TestSupport",
       ],
       swiftSettings: strict),
+    // Kills, stops and hangs ranks of real jobs; it takes minutes.
+    .testTarget(
+      name: "SupervisionTests", dependencies: ["Launcher", "DistributedTraining", "Support"],
+      swiftSettings: strict),
     .testTarget(name: "DataTests", dependencies: ["Data", "Support"], swiftSettings: strict),
     // Seeded tensors, error measures, a reference of every operation in double precision, and the
     // program as a child process.

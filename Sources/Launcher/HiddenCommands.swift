@@ -60,6 +60,7 @@ enum HiddenCommands {
 ///     hang                compute without end
 ///     RANK:exit=CODE      end without a word
 ///     RANK:throw=TEXT     fail as a command does
+///     RANK:fail=TEXT      fail in a way that a restart may mend
 ///     RANK:signal=NUMBER  end by a signal
 ///
 /// `piece=BYTES`, first, sets the most bytes of one MPI call. `RANK:` may stand before any word.
@@ -112,6 +113,7 @@ enum RankTest {
     case "exit": _exit(Int32(value) ?? 1)
     case "throw":
       throw UserError(.notFinite, at: "step 3", value, fix: "lower --lr")
+    case "fail": throw UserError(.system, value)
     case "signal":
       kill(getpid(), Int32(value) ?? SIGKILL)
       sleep(10)

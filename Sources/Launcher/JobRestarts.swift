@@ -43,7 +43,7 @@ struct JobRestarts {
       let outcome = try supervisor.run(environment: environment)
       isFirst = false
       output = outcome.output ?? output
-      savedStep = max(savedStep, outcome.savedStep)
+      savedStep = max(savedStep, outcome.savedStep, savedStepOnDisk)
       if outcome.exitCode == ExitCode.savedPleaseRequeue {
         tellHowToResume()
         return outcome.exitCode
@@ -63,7 +63,7 @@ struct JobRestarts {
         let place =
           isTraining && savedStep > 0 && output != nil
           ? "from the checkpoint of step \(savedStep)" : "from the beginning"
-        let reason = outcome.reason.split(separator: "\n").first.map { String($0) } ?? ""
+        let reason = outcome.reason.prefix { $0 != "\n" && $0 != ";" }
         LaunchTerminal.print(
           "restart \(number) of \(options.maxRestarts) in \(Int(delay)) s, \(place): \(reason)")
         if let number = LaunchSupervisor.nextSignal(signals, seconds: delay) {
@@ -74,6 +74,13 @@ struct JobRestarts {
         }
       }
     }
+  }
+
+  /// A rank may have ended before it could tell of its last checkpoint. 0 where the directory
+  /// cannot be seen from here.
+  private var savedStepOnDisk: Int {
+    guard isTraining, let output else { return 0 }
+    return (try? OutputDirectory.newestCheckpoint(in: output))?.step ?? 0
   }
 
   /// The command that goes on where the run was; the same again where there is nothing to resume.
