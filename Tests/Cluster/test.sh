@@ -215,8 +215,19 @@ test_models_must_be_there_and_the_same() {
   launch generate --model "$model" --prompt x
   expect_code 2
   expect '1 of 3 hosts is not ready'
-  expect 'memory: the base alone takes'
+  expect 'memory: its part of the base takes'
   on host-c umount /proc/meminfo
+}
+
+test_one_machine_has_one_line() {
+  hostfile host-a host-b 10.83.0.12
+  launch _rank-test say=hello
+  expect_code 2
+  expect 'is the same machine as host-b'
+  # Its own address needs no ssh.
+  hostfile 10.83.0.11 host-b
+  launch _rank-test say=hello
+  expect_code 0
 }
 
 test_an_unreachable_host_is_named() {
@@ -242,7 +253,8 @@ test_nothing_is_run_by_remote_shells() {
   expect 'hello'
   expect 'warning: the environment variable OMPI_MCA_x is ignored'
   # shellcheck disable=SC2016
-  for name in "-oProxyCommand=touch\${IFS}$file" "\$(touch\${IFS}$file)" '`id`' 'a;b' 'root@host-b'; do
+  for name in "-oProxyCommand=touch\${IFS}$file" "\$(touch\${IFS}$file)" '`id`' 'a;b' \
+    'root@host-b'; do
     hostfile host-a "$name"
     launch _rank-test say=hello
     expect_code 2
