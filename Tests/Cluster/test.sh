@@ -6,7 +6,6 @@
 # Skips itself, with exit code 0 and a loud line, where the machine cannot emulate hosts.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-built=$(readlink -f "$here/../../.build/release/accelerate-swift")
 
 export CLUSTER_DIR
 CLUSTER_DIR=$(mktemp -u /tmp/accelerate-swift-cluster.XXXXXX)
@@ -31,6 +30,12 @@ if ! reason=$("$cluster" check 2>&1); then
   echo "SKIPPED: the tests over several hosts did not run: $reason" >&2
   exit 0
 fi
+
+built=$here/../../.build/release/accelerate-swift
+[[ -x $built ]] || {
+  echo "test.sh: the program is not built: make build" >&2
+  exit 1
+}
 
 work=$(mktemp -d /tmp/accelerate-swift-cluster-test.XXXXXX)
 program=$work/bin/accelerate-swift
