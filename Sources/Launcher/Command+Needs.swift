@@ -8,6 +8,8 @@ extension Command {
     var paths: [HostRequest.Path] = []
     /// Whether the base is stored in 4 bits.
     var isQuantized = false
+    /// Whether the base may be divided among the ranks of all hosts.
+    var isDivided = false
   }
 
   /// Reads what a command needs from its arguments and its configuration file.
@@ -27,6 +29,7 @@ extension Command {
     func add(_ base: ModelOptions) {
       add("--model", base.model)
       needs.isQuantized = base.quantization != .none
+      needs.isDivided = base.shard != .none && base.shardGroup != .host
     }
     switch arguments.first.flatMap({ Command(rawValue: $0) }) {
     case .train:

@@ -22,6 +22,7 @@ extension HostReport {
       }
     }
     self.init(
+      hostName: KernelFile.firstLine("/proc/sys/kernel/hostname") ?? "",
       programVersion: Support.programVersion, programDigest: hash.finish(),
       computeLibrary: ComputeLibrary.version, instructionSet: ComputeLibrary.instructionSet,
       coreCount: CPUBudget.coreCount(), availableByteCount: Self.availableByteCount(),

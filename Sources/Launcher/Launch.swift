@@ -117,7 +117,8 @@ enum LaunchCommand {
         }
       }
       let preflight = Preflight(
-        options: options, hosts: hosts, program: program, installation: installation,
+        options: options, hosts: hosts, rankCount: rankCount, program: program,
+        installation: installation,
         shell: shell, shellProgram: try shellProgram(shell, path: path),
         environment: scrubber.environment)
       if options.checksHosts { scrubber.set(InstructionSet.variable, try preflight.run()) }
@@ -134,7 +135,8 @@ enum LaunchCommand {
   /// Whether a host is the one where `launch` runs.
   static func isThisMachine(_ name: String) -> Bool {
     let own = KernelFile.firstLine("/proc/sys/kernel/hostname") ?? ""
-    return name == "localhost" || name == "127.0.0.1" || name == own
+    return Hostfile.isThisHost(
+      name, hostName: own, addresses: NetworkInterface.ofThisHost().map(\.address))
   }
 
   private static func ownProgram() throws(UserError) -> String {

@@ -9,6 +9,7 @@ struct Preflight {
 
   var options: LaunchOptions
   var hosts: Hostfile
+  var rankCount: Int
   /// This program's file, the same path on all hosts.
   var program: String
   var installation: MPIInstallation
@@ -20,17 +21,23 @@ struct Preflight {
 
   /// Asks all hosts at the same time.
   ///
-  /// - Returns: the value of ``InstructionSet/variable`` that makes all hosts compute the same bits;
-  ///   nil when they do so anyway and the level has no name.
+  /// - Returns: the value of ``InstructionSet/variable`` that makes all hosts compute the same
+  ///   bits; nil when they do so anyway and the level has no name.
   /// - Throws: one ``UserError`` with every problem of every host.
   func run() throws(UserError) -> String? {
     let needs = try Command.needs(options.command, directory: Self.workingDirectory())
     let request = HostRequest(mpirun: installation.mpirun, paths: needs.paths)
     let answers = try ask(request)
     let own = try HostReport(answering: HostRequest(mpirun: installation.mpirun, paths: []))
-    let check = HostCheck(
+    var check = HostCheck(
       own: own, request: request, program: program, mpiMajorVersion: installation.majorVersion,
       isQuantized: needs.isQuantized, interface: options.networkInterface)
+    if needs.isDivided {
+      for rank in 0..<rankCount {
+        guard let host = hosts.host(ofRank: rank) else { break }
+        check.baseShares[host, default: 0] += 1 / Double(rankCount)
+      }
+    }
     if let error = check.error(answers) { throw error }
     return try instructionSetting(answers, own)
   }
@@ -117,8 +124,9 @@ struct Preflight {
     if environment[InstructionSet.variable] != nil { levels.append(own.instructionSet) }
     guard let common = InstructionSet.common(levels) else {
       throw UserError(
-        .usage, "the hosts' processors differ (\(Set(levels).sorted().joined(separator: ", "))) and "
-          + "oneDNN cannot be made to use the same instructions on all",
+        .usage,
+        "the hosts' processors differ (\(Set(levels).sorted().joined(separator: ", "))) and oneDNN "
+          + "cannot be made to use the same instructions on all",
         fix: "use hosts of one kind")
     }
     let isLimited = levels.contains { $0 != common }

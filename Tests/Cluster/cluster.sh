@@ -86,6 +86,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 UsePAM no
 MaxStartups 100
+Subsystem sftp internal-sftp
 SETTINGS
   done
   cat >"$dir/ssh_config" <<SETTINGS

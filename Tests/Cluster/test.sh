@@ -6,7 +6,6 @@
 # Skips itself, with exit code 0 and a loud line, where the machine cannot emulate hosts.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-built=$(readlink -f "$here/../../.build/release/accelerate-swift")
 
 export CLUSTER_DIR
 CLUSTER_DIR=$(mktemp -u /tmp/accelerate-swift-cluster.XXXXXX)
@@ -31,6 +30,12 @@ if ! reason=$("$cluster" check 2>&1); then
   echo "SKIPPED: the tests over several hosts did not run: $reason" >&2
   exit 0
 fi
+
+built=$here/../../.build/release/accelerate-swift
+[[ -x $built ]] || {
+  echo "test.sh: the program is not built: make build" >&2
+  exit 1
+}
 
 work=$(mktemp -d /tmp/accelerate-swift-cluster-test.XXXXXX)
 program=$work/bin/accelerate-swift
@@ -215,8 +220,19 @@ test_models_must_be_there_and_the_same() {
   launch generate --model "$model" --prompt x
   expect_code 2
   expect '1 of 3 hosts is not ready'
-  expect 'memory: the base alone takes'
+  expect 'memory: its part of the base takes'
   on host-c umount /proc/meminfo
+}
+
+test_one_machine_has_one_line() {
+  hostfile host-a host-b 10.83.0.12
+  launch _rank-test say=hello
+  expect_code 2
+  expect 'is the same machine as host-b'
+  # Its own address needs no ssh.
+  hostfile 10.83.0.11 host-b
+  launch _rank-test say=hello
+  expect_code 0
 }
 
 test_an_unreachable_host_is_named() {
@@ -242,7 +258,8 @@ test_nothing_is_run_by_remote_shells() {
   expect 'hello'
   expect 'warning: the environment variable OMPI_MCA_x is ignored'
   # shellcheck disable=SC2016
-  for name in "-oProxyCommand=touch\${IFS}$file" "\$(touch\${IFS}$file)" '`id`' 'a;b' 'root@host-b'; do
+  for name in "-oProxyCommand=touch\${IFS}$file" "\$(touch\${IFS}$file)" '`id`' 'a;b' \
+    'root@host-b'; do
     hostfile host-a "$name"
     launch _rank-test say=hello
     expect_code 2

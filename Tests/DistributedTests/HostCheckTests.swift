@@ -9,11 +9,14 @@ import Testing
       HostRequest.Path(flag: "--model", path: "/m"), HostRequest.Path(flag: "--data", path: "/d"),
     ])
 
+  private static let model = SharedFiles(
+    fingerprint: "m", tensorByteCount: 8_000_000, elementCount: 4_000_000)
+
   private func report(
-    digest: String = "aaaa", model: SharedFiles? = SharedFiles(
-      fingerprint: "m", tensorByteCount: 8_000_000, elementCount: 4_000_000)
+    _ name: String, digest: String = "aaaa", model: SharedFiles? = Self.model
   ) -> HostReport {
     HostReport(
+      hostName: name,
       programVersion: "1.0.0", programDigest: digest, computeLibrary: "oneDNN 2.6.3",
       instructionSet: "avx2", coreCount: 4, availableByteCount: 4_000_000, mpiMajorVersion: 4,
       interfaces: ["lo 127.0.0.1", "eth0 10.0.0.7"],
@@ -22,26 +25,27 @@ import Testing
 
   private func check(isQuantized: Bool = true, interface: NetworkInterface? = nil) -> HostCheck {
     HostCheck(
-      own: report(), request: Self.request, program: "/p", mpiMajorVersion: 4,
+      own: report("a"), request: Self.request, program: "/p", mpiMajorVersion: 4,
       isQuantized: isQuantized, interface: interface)
   }
 
   @Test func readyHostsHaveNoProblem() throws {
-    let answers: [HostCheck.Answer] = [("a", .success(report())), ("b", .success(report()))]
+    let answers: [HostCheck.Answer] = [("a", .success(report("a"))), ("b", .success(report("b")))]
     #expect(check().error(answers) == nil)
     let network = try NetworkInterface("10.0.0.0/24")
     #expect(check(interface: network).error(answers) == nil)
   }
 
   @Test func allProblemsOfAllHostsAreTold() {
-    var old = report(digest: "bbbb", model: nil)
+    var old = report("b", digest: "bbbb", model: nil)
     old.programVersion = "0.9.0"
     old.mpiMajorVersion = 5
     var other = report(
+      "c",
       model: SharedFiles(fingerprint: "x", tensorByteCount: 8_000_000, elementCount: 40_000_000))
     other.mpiMajorVersion = nil
     let error = check().error([
-      ("a", .success(report())), ("b", .success(old)), ("c", .success(other)),
+      ("a", .success(report("a"))), ("b", .success(old)), ("c", .success(other)),
       ("d", .failure(UserError(.usage, "cannot be reached: timed out", fix: "try: ssh d"))),
     ])
     #expect(error?.exitCode == ExitCode.usage)
@@ -61,7 +65,7 @@ import Testing
             fix: install Open MPI 4 under the same path on every host
           - --model /m: differs from that of a
             fix: copy it again, so that all hosts have the same files
-          - memory: the base alone takes 20 MB, but 4 MB are free there
+          - memory: its part of the base takes 20 MB, but 4 MB are free there
             fix: end what else runs there, or use a host with more memory
         d:
           - cannot be reached: timed out
@@ -70,30 +74,44 @@ import Testing
   }
 
   @Test func memoryIsThatOfTheBaseAsItIsStored() {
-    let answers: [HostCheck.Answer] = [("a", .success(report()))]
+    let answers: [HostCheck.Answer] = [("a", .success(report("a")))]
     #expect(check(isQuantized: true).error(answers) == nil)
     let error = check(isQuantized: false).error(answers)
-    #expect(error?.description.hasPrefix("the host is not ready") == true)
-    #expect(error?.description.contains("the base alone takes 8 MB, but 4 MB are free") == true)
+    #expect(error?.description.hasPrefix("1 of 1 hosts is not ready") == true)
+    #expect(
+      error?.description.contains("its part of the base takes 8 MB, but 4 MB are free") == true)
     #expect(error?.description.contains("--quant nf4") == true)
   }
 
+  @Test func aDividedBaseNeedsLess() {
+    var check = check(isQuantized: false)
+    check.baseShares = ["a": 0.25, "b": 0.75]
+    let error = check.error([("a", .success(report("a"))), ("b", .success(report("b")))])
+    #expect(error?.description.contains("takes 6 MB, but 4 MB are free") == true)
+    #expect(error?.description.contains("\na:") == false)
+  }
+
+  @Test func oneMachineUnderTwoNamesIsTold() {
+    let error = check().error([("a", .success(report("a"))), ("10.0.0.7", .success(report("a")))])
+    #expect(error?.description.contains("10.0.0.7:\n  - is the same machine as a\n") == true)
+  }
+
   @Test func librariesThatRoundDifferentlyAreRefused() {
-    var other = report()
+    var other = report("b")
     other.computeLibrary = "oneDNN 3.1.0"
-    let error = check().error([("a", .success(report())), ("b", .success(other))])
+    let error = check().error([("a", .success(report("a"))), ("b", .success(other))])
     #expect(error?.description.contains("oneDNN 2.6.3 and oneDNN 3.1.0") == true)
   }
 
   @Test func aMissingInterfaceIsTold() throws {
-    let error = check(interface: try NetworkInterface("ib0")).error([("a", .success(report()))])
+    let error = check(interface: try NetworkInterface("ib0")).error([("a", .success(report("a")))])
     #expect(
       error?.description.contains(
         "--network-interface ib0: this host has only lo 127.0.0.1, eth0 10.0.0.7") == true)
   }
 
   @Test func reportsAndRequestsTravelAsText() throws {
-    var sent = report()
+    var sent = report("a")
     sent.files.append(.success(nil))
     sent.files.append(.failure(UserError(.badInput, at: "/d", "not a regular file")))
     sent.mpiMajorVersion = nil

@@ -96,6 +96,16 @@ import Testing
     #expect(file.slotCount == slotCount)
   }
 
+  @Test(arguments: [
+    ("localhost", true), ("127.0.0.1", true), ("10.0.0.7", true), ("10.0.0.8", false),
+    ("node-a", true), ("Node-A.cluster.example", true), ("node-b", false), ("10", false),
+  ])
+  func thisHost(_ name: String, _ expected: Bool) {
+    #expect(
+      Hostfile.isThisHost(
+        name, hostName: "node-a.cluster", addresses: ["127.0.0.1", "10.0.0.7"]) == expected)
+  }
+
   @Test func lengthOfNamesIsBounded() {
     #expect(Hostfile.isValidName(String(repeating: "a", count: 253)))
     #expect(!Hostfile.isValidName(String(repeating: "a", count: 254)))

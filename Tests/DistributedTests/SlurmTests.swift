@@ -2,9 +2,33 @@ import DistributedTraining
 import Support
 import Testing
 
-/// The variables are those that Slurm 23 sets for a task, as its manual lists them.
 @Suite struct SlurmTests {
-  /// Task 2 of `srun --mpi=pmix -N 2 -n 3 --cpus-per-task=4`.
+  /// Recorded from Slurm 22.05.8: task 1 of `srun --mpi=pmix -n 2 --cpus-per-task=1` on one host.
+  private static let recorded = [
+    "PMIX_GDS_MODULE": "ds21,ds12,hash", "PMIX_HOSTNAME": "vm",
+    "PMIX_NAMESPACE": "slurm.pmix.7.0", "PMIX_RANK": "1", "PMIX_SECURITY_MODE": "munge,native",
+    "PMIX_SERVER_URI4": "pmix-server.6376;tcp4://127.0.0.1:47187", "PMIX_VERSION": "4.2.2rc2",
+    "SLURMD_NODENAME": "vm", "SLURM_CPUS_ON_NODE": "2", "SLURM_CPUS_PER_TASK": "1",
+    "SLURM_GTIDS": "0,1", "SLURM_JOBID": "7", "SLURM_JOB_CPUS_PER_NODE": "2",
+    "SLURM_JOB_NODELIST": "vm", "SLURM_JOB_NUM_NODES": "1", "SLURM_LOCALID": "1",
+    "SLURM_MPI_TYPE": "pmix", "SLURM_NNODES": "1", "SLURM_NODEID": "0", "SLURM_NODELIST": "vm",
+    "SLURM_NPROCS": "2", "SLURM_NTASKS": "2", "SLURM_PMIX_MAPPING_SERV": "(vector,(0,1,2))",
+    "SLURM_PROCID": "1", "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "vm",
+    "SLURM_STEP_NUM_NODES": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "2",
+    "SLURM_TASKS_PER_NODE": "2", "SLURM_TASK_PID": "6395",
+  ]
+
+  @Test func recordedVariables() throws {
+    let rank = try RankEnvironment(Self.recorded)
+    #expect((rank.rank, rank.worldSize, rank.localRank, rank.localWorldSize) == (1, 2, 1, 2))
+    let step = try #require(SlurmStep(Self.recorded))
+    #expect(step.processorsPerTask == 1 && step.sharerCount == 2 && !step.isBound)
+    let alone = Self.recorded.filter { !$0.key.hasPrefix("PMIX_") }
+    let error = #expect(throws: UserError.self) { try RankEnvironment(alone) }
+    #expect(error?.description.contains("srun --mpi=pmix") == true)
+  }
+
+  /// As Slurm's manual lists them: task 2 of `srun --mpi=pmix -N 2 -n 3 --cpus-per-task=4`.
   private static let pmix = [
     "PMIX_RANK": "2", "PMIX_NAMESPACE": "slurm.pmix.812.0", "PMIX_SECURITY_MODE": "munge,native",
     "SLURM_JOB_ID": "812", "SLURM_STEP_ID": "0", "SLURM_PROCID": "2", "SLURM_LOCALID": "0",

@@ -14,6 +14,9 @@ package struct HostCheck: Sendable {
   /// Whether the base is stored in 4 bits.
   package var isQuantized = false
   package var interface: NetworkInterface?
+  /// The part of the base that each host holds when it is divided among all ranks; a host that is
+  /// not named holds all of it.
+  package var baseShares: [String: Double] = [:]
 
   package init(
     own: HostReport, request: HostRequest, program: String, mpiMajorVersion: Int,
@@ -37,11 +40,11 @@ package struct HostCheck: Sendable {
         }.joined(separator: "\n")
     }
     guard !blocks.isEmpty else { return nil }
-    let count =
-      answers.count == 1
-      ? "the host is" : "\(blocks.count) of \(answers.count) hosts \(blocks.count == 1 ? "is" : "are")"
+    let verb = blocks.count == 1 ? "is" : "are"
     return UserError(
-      .usage, "\(count) not ready; nothing was started\n" + blocks.joined(separator: "\n"))
+      .usage,
+      "\(blocks.count) of \(answers.count) hosts \(verb) not ready; nothing was started\n"
+        + blocks.joined(separator: "\n"))
   }
 
   /// The hosts that are not ready, each with all that is wrong there.
@@ -65,10 +68,26 @@ package struct HostCheck: Sendable {
         for (index, item) in request.paths.enumerated() where index < report.files.count {
           problems += fileProblems(report.files[index], item, references[index])
         }
-        if let problem = memoryProblem(report) { problems.append(problem) }
+        if let twin = twin(of: report, before: host, answers) {
+          problems.append(
+            UserError(
+              .usage, "is the same machine as \(twin)",
+              fix: "give the machine one line with all its slots"))
+        }
+        if let problem = memoryProblem(report, share: baseShares[host] ?? 1) {
+          problems.append(problem)
+        }
         return problems.isEmpty ? nil : (host, problems)
       }
     }
+  }
+
+  /// The host before this one in the list that is the same machine under another name.
+  private func twin(of report: HostReport, before host: String, _ answers: [Answer]) -> String? {
+    answers.prefix { $0.host != host }.first { _, answer in
+      guard let other = try? answer.get() else { return false }
+      return other.hostName == report.hostName && other.interfaces == report.interfaces
+    }?.host
   }
 
   private func programProblems(_ report: HostReport) -> [UserError] {
@@ -147,7 +166,7 @@ package struct HostCheck: Sendable {
     }
   }
 
-  /// The bytes that a host needs at the very least: the base once, as it is stored.
+  /// The bytes of a base as it is stored: the least that a host needs, or a part of it does.
   ///
   /// Scales, adapters, activations and the program itself come on top, so a job that passes may
   /// still be too large; one that does not pass cannot run.
@@ -155,15 +174,16 @@ package struct HostCheck: Sendable {
     isQuantized ? files.elementCount / 2 : files.tensorByteCount
   }
 
-  private func memoryProblem(_ report: HostReport) -> UserError? {
+  private func memoryProblem(_ report: HostReport, share: Double) -> UserError? {
     guard let index = request.paths.firstIndex(where: { $0.flag == "--model" }),
       index < report.files.count, let files = try? report.files[index].get()
     else { return nil }
-    let needed = Self.minimumByteCount(files, isQuantized: isQuantized)
+    let whole = Self.minimumByteCount(files, isQuantized: isQuantized)
+    let needed = Int(Double(whole) * share)
     guard needed > report.availableByteCount else { return nil }
     let (need, have) = (Self.megabytes(needed), Self.megabytes(report.availableByteCount))
     return UserError(
-      .usage, at: "memory", "the base alone takes \(need) MB, but \(have) MB are free there",
+      .usage, at: "memory", "its part of the base takes \(need) MB, but \(have) MB are free there",
       fix: isQuantized
         ? "end what else runs there, or use a host with more memory"
         : "add --quant nf4, end what else runs there, or use a host with more memory")

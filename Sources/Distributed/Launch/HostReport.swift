@@ -2,6 +2,7 @@ package import Support
 
 /// What a host says of itself before the start.
 package struct HostReport: Sendable, Equatable {
+  package var hostName: String
   package var programVersion: String
   /// SHA-256 of the program's file.
   package var programDigest: String
@@ -19,10 +20,11 @@ package struct HostReport: Sendable, Equatable {
   package var files: [Result<SharedFiles?, UserError>]
 
   package init(
-    programVersion: String, programDigest: String, computeLibrary: String, instructionSet: String,
-    coreCount: Int, availableByteCount: Int, mpiMajorVersion: Int?, interfaces: [String],
-    files: [Result<SharedFiles?, UserError>]
+    hostName: String, programVersion: String, programDigest: String, computeLibrary: String,
+    instructionSet: String, coreCount: Int, availableByteCount: Int, mpiMajorVersion: Int?,
+    interfaces: [String], files: [Result<SharedFiles?, UserError>]
   ) {
+    self.hostName = hostName
     self.programVersion = programVersion
     self.programDigest = programDigest
     self.computeLibrary = computeLibrary
@@ -53,7 +55,8 @@ package struct HostReport: Sendable, Equatable {
       }
     }
     let object = JSONObject([
-      ("version", .string(programVersion)), ("digest", .string(programDigest)),
+      ("host", .string(hostName)), ("version", .string(programVersion)),
+      ("digest", .string(programDigest)),
       ("library", .string(computeLibrary)), ("instructions", .string(instructionSet)),
       ("cores", .integer(coreCount)), ("available", .integer(availableByteCount)),
       ("mpi", mpiMajorVersion.map { .integer($0) } ?? .null),
@@ -68,15 +71,18 @@ package struct HostReport: Sendable, Equatable {
   /// - Returns: nil when there is none.
   package init?(output: String) {
     guard
-      let line = output.split(whereSeparator: \.isNewline).first(where: { $0.hasPrefix(Self.mark) }),
+      let line = output.split(whereSeparator: \.isNewline).first(where: {
+        $0.hasPrefix(Self.mark)
+      }),
       let json = try? JSONParser.parse(String(line.dropFirst(Self.mark.count))),
-      let version = json["version"]?.stringValue, let digest = json["digest"]?.stringValue,
+      let name = json["host"]?.stringValue, let version = json["version"]?.stringValue,
+      let digest = json["digest"]?.stringValue,
       let library = json["library"]?.stringValue,
       let instructions = json["instructions"]?.stringValue, let cores = json["cores"]?.intValue,
       let available = json["available"]?.intValue, let files = json["files"]?.arrayValue
     else { return nil }
     self.init(
-      programVersion: version, programDigest: digest, computeLibrary: library,
+      hostName: name, programVersion: version, programDigest: digest, computeLibrary: library,
       instructionSet: instructions, coreCount: cores, availableByteCount: available,
       mpiMajorVersion: json["mpi"]?.intValue,
       interfaces: (json["interfaces"]?.arrayValue ?? []).compactMap(\.stringValue),

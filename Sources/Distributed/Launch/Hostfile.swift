@@ -112,6 +112,21 @@ package struct Hostfile: Sendable, Equatable {
     }
   }
 
+  /// Whether a name means this host, as Open MPI decides it: domains are not compared.
+  ///
+  /// - Parameters:
+  ///   - name: a name or an IPv4 address.
+  ///   - hostName: of this host.
+  ///   - addresses: of this host.
+  package static func isThisHost(_ name: String, hostName: String, addresses: [String]) -> Bool {
+    if name == "localhost" || addresses.contains(name) { return true }
+    let isAddress = name.allSatisfy { $0 == "." || $0.isNumber }
+    func short(_ name: String) -> String {
+      name.split(separator: ".").first.map { $0.lowercased() } ?? ""
+    }
+    return !isAddress && short(name) == short(hostName)
+  }
+
   /// The host of each rank: the slots of the first host, then those of the second, and so on.
   package func host(ofRank rank: Int) -> String? {
     var first = 0
