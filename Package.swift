@@ -104,6 +104,13 @@ let package = Package(
     .testTarget(
       name: "SupervisionTests", dependencies: ["Launcher", "DistributedTraining", "Support"],
       swiftSettings: strict),
+    .testTarget(
+      name: "SelfTestTests",
+      dependencies: [
+        "Launcher", "Trainer", "DistributedTraining", "ComputeCPU", "Compute", "Support",
+        "TestSupport",
+      ],
+      swiftSettings: strict),
     .testTarget(name: "DataTests", dependencies: ["Data", "Support"], swiftSettings: strict),
     // Seeded tensors, error measures, a reference of every operation in double precision, and the
     // program as a child process.

@@ -92,6 +92,7 @@ import Trainer
   @Test func everyFlagIsDeclaredOnce() {
     for parser in [
       TrainConfiguration.parser, EvaluateConfiguration.parser, GenerateConfiguration.parser,
+      SelfTestConfiguration.parser,
     ] {
       let options = parser.groups.flatMap(\.options)
       #expect(Set(options.map(\.name)).count == options.count)

@@ -58,8 +58,8 @@ package struct LaunchOptions: Sendable, Equatable {
     Rank 0 prints as it would alone; lines of other ranks begin with "[rank N] ". When a rank fails
     the others are stopped, and launch ends with the code of that rank (128 + the signal's number
     when a signal ended it; 71 when it stood still or its host was lost). A signal to launch lets
-    train save a checkpoint and ends with code 75; a second one ends it at once. Each rank uses its share of the machine's cores; ACCELERATE_THREADS=N
-    overrules that.
+    train save a checkpoint and ends with code 75; a second one ends it at once. Each rank uses its
+    share of the machine's cores; ACCELERATE_THREADS=N overrules that.
 
     examples:
       accelerate-swift launch --nproc 4 train
