@@ -67,7 +67,9 @@ final class RankLink: Sendable {
         close(connection)
       }
       if SteadyClock.seconds() - start > Self.refusalSeconds {
-        endProcess("cannot reach the launcher at \(address.text)")
+        endProcess(
+          "cannot reach the launcher at \(address.text)\n  fix: let hosts connect to each other, "
+            + "or choose the launcher's address with launch --control-address")
       }
       usleep(200_000)
     }
