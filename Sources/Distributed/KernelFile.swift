@@ -27,9 +27,12 @@ package enum KernelFile {
 
   /// This process's environment as it was at its start. Where a name is repeated the first counts,
   /// as for `getenv`.
-  package static func environment() -> [String: String] {
+  ///
+  /// - Parameter process: another process of this user, in place of this one.
+  package static func environment(of process: Int32? = nil) -> [String: String] {
     var result: [String: String] = [:]
-    for entry in (read("/proc/self/environ") ?? []).split(separator: 0) {
+    let path = "/proc/\(process.map { "\($0)" } ?? "self")/environ"
+    for entry in (read(path) ?? []).split(separator: 0) {
       guard let equals = entry.firstIndex(of: UInt8(ascii: "=")) else { continue }
       let name = String(decoding: entry[..<equals], as: UTF8.self)
       let value = String(decoding: entry[entry.index(after: equals)...], as: UTF8.self)

@@ -146,7 +146,7 @@ struct ControlServer: ~Copyable {
   private mutating func welcome(_ message: ControlMessage, _ index: Int) -> Event? {
     guard case .hello(let token, let rank, let process, let host) = message,
       Self.isSecret(token, address.token), rank < rankCount, !ranks.contains(rank),
-      Hostfile.isValidName(host)
+      !host.isEmpty, host.utf8.count <= 255, host.utf8.allSatisfy({ (0x21...0x7E).contains($0) })
     else { return nil }
     connections[index].rank = rank
     _ = ControlSocket.send(.welcome, to: connections[index].descriptor)

@@ -61,6 +61,8 @@ struct LaunchSupervisor: ~Copyable {
   private var savedStep = 0
   /// Processes below mpirun when it was asked to end, in case they outlive it.
   private var descendants: [Int32] = []
+  /// Open MPI's number of the job, from the first rank on this machine.
+  private var mpiJob: UInt32?
   private var lastTick = SteadyClock.seconds()
 
   init(_ job: Job, server: consuming ControlServer) {
@@ -156,6 +158,7 @@ struct LaunchSupervisor: ~Copyable {
       }
     }
     killRemaining()
+    if let mpiJob { SharedSegments.remove(job: mpiJob) }
     printer.flush()
     return exitCode ?? ExitCode.failure
   }
@@ -164,6 +167,9 @@ struct LaunchSupervisor: ~Copyable {
     switch event {
     case .hello(let rank, let host, let process):
       judge.hello(rank: rank, host: host, process: process, now: now)
+      if mpiJob == nil && isOwnRank(process) {
+        mpiJob = SharedSegments.job(ofEnvironment: KernelFile.environment(of: process))
+      }
       if isEnding {
         server.send(.end, toRank: rank)
       } else if stopSignal != nil {
@@ -248,12 +254,15 @@ struct LaunchSupervisor: ~Copyable {
 
   /// Ends ranks of this job that are still on this machine: they lead process groups of their own.
   private func killRemaining() {
-    for process in Set(descendants + judge.processes.map(\.process))
-    where ProcessTree.isProgram(process, job.rankProgram)
-      && ProcessTree.hasVariable(
-        process, ControlAddress.tokenVariable, server.address.token)
-    {
+    for process in Set(descendants + judge.processes.map(\.process)) where isOwnRank(process) {
       kill(process, SIGKILL)
     }
+  }
+
+  /// Whether a process of this machine is a rank of this job; a rank of another host may have the
+  /// number of any process here.
+  private func isOwnRank(_ process: Int32) -> Bool {
+    ProcessTree.isProgram(process, job.rankProgram)
+      && ProcessTree.hasVariable(process, ControlAddress.tokenVariable, server.address.token)
   }
 }

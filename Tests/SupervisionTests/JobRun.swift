@@ -130,7 +130,8 @@ struct Training {
   }
 
   var metrics: [Int] {
-    ((try? FileSystem.readText(output + "/metrics.jsonl")) ?? "").split(separator: "\n").compactMap {
+    ((try? FileSystem.readText(output + "/metrics.jsonl")) ?? "").split(separator: "\n").compactMap
+    {
       (try? JSONParser.parse(String($0)))?["step"]?.intValue
     }
   }

@@ -67,7 +67,9 @@ final class RankLink: Sendable {
         close(connection)
       }
       if SteadyClock.seconds() - start > Self.refusalSeconds {
-        endProcess("cannot reach the launcher at \(address.text)")
+        endProcess(
+          "cannot reach the launcher at \(address.text)\n  fix: let hosts connect to each other, "
+            + "or choose the launcher's address with launch --control-address")
       }
       usleep(200_000)
     }
@@ -135,7 +137,7 @@ final class RankLink: Sendable {
   private func obey(_ message: ControlMessage) {
     switch message {
     case .stop: progress.requestStop()
-    case .end: _exit(ExitCode.supervised)
+    case .end: leave(ExitCode.supervised)
     default: break
     }
   }
@@ -153,6 +155,14 @@ final class RankLink: Sendable {
       usleep(100_000)
       kill(parent, SIGKILL)
     }
-    _exit(ExitCode.leaseExpired)
+    leave(ExitCode.leaseExpired)
+  }
+
+  /// Ends without MPI's end, which may wait for ranks that are gone.
+  private func leave(_ code: Int32) -> Never {
+    if let job = SharedSegments.job(ofEnvironment: KernelFile.environment()) {
+      SharedSegments.remove(job: job)
+    }
+    _exit(code)
   }
 }
