@@ -16,7 +16,8 @@ package final class CausalLM {
   let assembly: LayerAssembly
   private let stream: any LayerStream
   private let rotaryTable: Tensor
-  private var baseLayers: [Int: LayerAssembly.BaseLayer] = [:]
+  /// The layers that were assembled, each with the memory of its base weights.
+  private var layers: [AssembledLayer?]
 
   /// - Parameters:
   ///   - configuration: of the model.
@@ -37,6 +38,7 @@ package final class CausalLM {
     self.arena = arena
     self.stream = stream
     assembly = LayerAssembly(configuration, layouts: layouts)
+    layers = [AssembledLayer?](repeating: nil, count: configuration.layerCount)
     let half = configuration.headWidth / 2
     rotaryTable = Tensor(
       storage: try backend.makeStorage(byteCount: 2 * positionCount * half * 4),
@@ -115,7 +117,7 @@ package final class CausalLM {
     try backend.embedding(
       pack.ids, assembly.embedding(stream.slab(0, next: 1)), out: pass.x)
     for layer in 0..<L {
-      let block = try block(layer, next: layer + 2, gradients: nil)
+      let block = try assembled(layer, next: layer + 2).block
       if retention == .inputs {
         let copy = arena.allocate(T, configuration.hiddenSize)
         try backend.copy(pass.x, to: copy)
@@ -178,7 +180,8 @@ package final class CausalLM {
     layerDidFinish: (_ layer: Int) throws -> Void = { _ in }
   ) throws {
     guard let dx = pass.dx else { preconditionFailure("backward before loss") }
-    let context = pass.context
+    var context = pass.context
+    context.gradients = gradients
     var routerGradient: Tensor?
     if configuration.isMixture {
       let E = configuration.expertCount
@@ -190,7 +193,7 @@ package final class CausalLM {
       routerGradient = tensor
     }
     for layer in (0..<configuration.layerCount).reversed() {
-      let block = try block(layer, next: layer > 0 ? layer : nil, gradients: gradients)
+      let block = try assembled(layer, next: layer > 0 ? layer : nil).block
       let mark = arena.mark
       switch pass.saved[layer] {
       case .activations(let saved):
@@ -221,20 +224,28 @@ package final class CausalLM {
     }
   }
 
+  /// A decoder layer and the slab that its base weights lie in.
+  private final class AssembledLayer {
+    let slab: Tensor
+    let block: DecoderBlock
+    init(slab: Tensor, block: DecoderBlock) {
+      self.slab = slab
+      self.block = block
+    }
+  }
+
   /// Asks for a layer's weights; `next` is the slab that follows.
-  private func block(_ layer: Int, next: Int?, gradients: Tensor?) throws -> DecoderBlock {
+  private func assembled(_ layer: Int, next: Int?) throws -> AssembledLayer {
     let slab = try stream.slab(layer + 1, next: next)
-    let base: LayerAssembly.BaseLayer
-    // A resident slab is always the same memory, and its matrices need to be made once.
-    if let known = baseLayers[layer], known.slab.storage === slab.storage,
+    // A layer is put together once for each place that its weights come to lie in.
+    if let known = layers[layer], known.slab.storage === slab.storage,
       known.slab.byteOffset == slab.byteOffset
     {
-      base = known
-    } else {
-      base = assembly.baseLayer(layer, slab)
-      baseLayers[layer] = base
+      return known
     }
-    return assembly.block(layer, base, adapters, gradients: gradients)
+    let result = AssembledLayer(slab: slab, block: assembly.block(layer, slab, adapters))
+    layers[layer] = result
+    return result
   }
 
   /// The final norm and the head's matrix.
@@ -242,7 +253,8 @@ package final class CausalLM {
     let L = configuration.layerCount
     let norm = assembly.finalNorm(
       try stream.slab(L + 1, next: configuration.tiesEmbeddings ? 0 : L))
-    let matrix = configuration.tiesEmbeddings
+    let matrix =
+      configuration.tiesEmbeddings
       ? assembly.embedding(try stream.slab(0, next: L))
       : assembly.head(try stream.slab(L + 1, next: L))
     return (norm, matrix)

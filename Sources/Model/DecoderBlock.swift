@@ -16,6 +16,8 @@ struct PassContext {
   let dropout: DropoutKey?
   /// Keys and values of earlier tokens, when a text is continued token by token.
   var cache: KeyValueCache?
+  /// `[1, elements]`: where the adapters' gradients accumulate; set for the backward pass.
+  var gradients: Tensor?
 
   /// The dropout of one input of a layer.
   func inputDropout(layer: Int, input: Int, tokens: Tensor) -> InputDropout? {
@@ -122,8 +124,9 @@ struct DecoderBlock {
     try value.forward(
       saved.normed, dropped: dropped, out: saved.v, xa: saved.valueXA, backend: backend)
     try rotate(saved.q, saved.k, context, inverse: false)
-    let (keys, values) = try context.cache?.append(
-      layer: index, keys: saved.k, values: saved.v, backend: backend) ?? (saved.k, saved.v)
+    let (keys, values) =
+      try context.cache?.append(
+        layer: index, keys: saved.k, values: saved.v, backend: backend) ?? (saved.k, saved.v)
     try backend.attention(
       q: saved.q, k: keys, v: values, shape: context.attention, out: saved.attended,
       logSumExp: saved.logSumExp)
@@ -170,7 +173,7 @@ struct DecoderBlock {
     let outputDropout = outputDropout(context)
     try output.backward(
       dx, dropped: context.dropped(saved.attended, outputDropout), xa: saved.outputXA,
-      dx: dattended, accumulate: false, dropout: outputDropout, arena: arena, backend: backend)
+      dx: dattended, accumulate: false, dropout: outputDropout, context: context)
     try backend.attentionBackward(
       dattended, q: saved.q, k: saved.k, v: saved.v, out: saved.attended,
       logSumExp: saved.logSumExp, shape: context.attention, dq: dq, dk: dk, dv: dv)
@@ -179,13 +182,13 @@ struct DecoderBlock {
     let dropped = try context.dropped(saved.normed, dropout)
     try value.backward(
       dv, dropped: dropped, xa: saved.valueXA, dx: dnormed, accumulate: false, dropout: dropout,
-      arena: arena, backend: backend)
+      context: context)
     try key.backward(
       dk, dropped: dropped, xa: saved.keyXA, dx: dnormed, accumulate: true, dropout: dropout,
-      arena: arena, backend: backend)
+      context: context)
     try query.backward(
       dq, dropped: dropped, xa: saved.queryXA, dx: dnormed, accumulate: true, dropout: dropout,
-      arena: arena, backend: backend)
+      context: context)
     try backend.rmsNormBackward(
       dnormed, x: saved.input, weight: inputNorm, reciprocalRMS: saved.reciprocalRMS, dx: dx)
   }

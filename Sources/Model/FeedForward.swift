@@ -144,7 +144,7 @@ struct FeedForward {
     let dropout = routerDropout(context)
     try router.backward(
       dlogits, dropped: context.dropped(x, dropout), xa: saved.routerXA, dx: dx, accumulate: true,
-      dropout: dropout, arena: arena, backend: backend)
+      dropout: dropout, context: context)
   }
 
   // MARK: Experts
@@ -196,21 +196,22 @@ struct FeedForward {
       try backend.swiGLU(gate: gate, up: up, out: inner)
       try expert.w2.backward(
         dout, dropped: context.dropped(inner, innerDropout), xa: saved.w2XA?.rows(rows),
-        dx: dinner, accumulate: false, dropout: innerDropout, arena: arena, backend: backend)
+        dx: dinner, accumulate: false, dropout: innerDropout, context: context)
       try backend.swiGLUBackward(dinner, gate: gate, up: up, dgate: gate, dup: up)
       let dropped = try context.dropped(x, inputDropout)
       try expert.w3.backward(
         up, dropped: dropped, xa: saved.w3XA?.rows(rows), dx: dx, accumulate: false,
-        dropout: inputDropout, arena: arena, backend: backend)
+        dropout: inputDropout, context: context)
       try expert.w1.backward(
         gate, dropped: dropped, xa: saved.w1XA?.rows(rows), dx: dx, accumulate: true,
-        dropout: inputDropout, arena: arena, backend: backend)
+        dropout: inputDropout, context: context)
     }
   }
 
   /// Calls `body` with every expert that has rows.
   private func forEachExpert(
-    _ saved: Activations, _ body: (_ expert: Expert, _ rows: Range<Int>, _ number: Int) throws -> Void
+    _ saved: Activations,
+    _ body: (_ expert: Expert, _ rows: Range<Int>, _ number: Int) throws -> Void
   ) throws {
     var first = 0
     for (number, count) in saved.counts.values.enumerated() {
@@ -229,7 +230,8 @@ struct FeedForward {
     _ context: PassContext, _ places: Tensor?, _ rows: Range<Int>, _ number: Int, input: Int,
     _ expert: Expert
   ) -> InputDropout? {
-    let hasAdapter = input == 0
+    let hasAdapter =
+      input == 0
       ? expert.w1.adapter != nil || expert.w3.adapter != nil : expert.w2.adapter != nil
     guard hasAdapter, context.dropout != nil, let places else { return nil }
     return context.inputDropout(

@@ -227,8 +227,11 @@ private struct ConfigurationReader {
         .badInput, at: path, "\(name): reading an already quantized checkpoint is not implemented",
         fix: "give the bf16, f16 or f32 checkpoint; --quant nf4 quantizes it while loading")
     }
-    for name in ["attention_multiplier", "residual_multiplier", "embedding_multiplier",
-      "logits_scaling", "final_logit_softcapping", "attn_logit_softcapping", "partial_rotary_factor"]
+    for name in [
+      "attention_multiplier", "residual_multiplier", "embedding_multiplier",
+      "logits_scaling", "final_logit_softcapping", "attn_logit_softcapping",
+      "partial_rotary_factor",
+    ]
     where !(json[name]?.isNull ?? true) && json[name]?.doubleValue != 1 {
       throw error("\(name) is not implemented")
     }
@@ -244,7 +247,9 @@ private struct ConfigurationReader {
 
   /// Base and scaling of the rotary embedding, in the Hub's form (`rope_theta`, `rope_scaling`)
   /// or that of transformers 5 (`rope_parameters`).
-  func rotary(defaultTheta: Double) throws(UserError) -> (theta: Double, scaling: ModelConfiguration.RotaryScaling?) {
+  func rotary(defaultTheta: Double) throws(UserError) -> (
+    theta: Double, scaling: ModelConfiguration.RotaryScaling?
+  ) {
     let parameters = json["rope_parameters"].flatMap { $0.isNull ? nil : $0 }
     let scaling = json["rope_scaling"].flatMap { $0.isNull ? nil : $0 } ?? parameters
     let nested = parameters.map { ConfigurationReader(json: $0, path: path) }
@@ -264,8 +269,11 @@ private struct ConfigurationReader {
         originalPositionCount: try reader.number("original_max_position_embeddings", default: 0))
       guard result.factor >= 1, result.lowFrequencyFactor > 0,
         result.highFrequencyFactor > result.lowFrequencyFactor, result.originalPositionCount > 0
-      else { throw error("rope_scaling: factor, low_freq_factor, high_freq_factor and "
-        + "original_max_position_embeddings are needed") }
+      else {
+        throw error(
+          "rope_scaling: factor, low_freq_factor, high_freq_factor and "
+            + "original_max_position_embeddings are needed")
+      }
       return (theta, result)
     default: throw error("rope_scaling: type \(kind) is not implemented, only default and llama3")
     }

@@ -45,7 +45,8 @@ package struct ModelFiles: Sendable {
       for (name, entry) in file.entries { locations[name] = (0, entry) }
     } else {
       throw UserError(
-        .badInput, at: directory, "neither model.safetensors nor model.safetensors.index.json in it",
+        .badInput, at: directory,
+        "neither model.safetensors nor model.safetensors.index.json in it",
         fix: "give a directory with safetensors files (pytorch_model.bin is not read)")
     }
     self.files = files

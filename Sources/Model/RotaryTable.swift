@@ -34,7 +34,8 @@ enum RotaryTable {
       let high = scaling.originalPositionCount / scaling.highFrequencyFactor
       if wavelength < high { return frequency }
       if wavelength > low { return Float(Double(frequency) / scaling.factor) }
-      let smooth = (scaling.originalPositionCount / wavelength - scaling.lowFrequencyFactor)
+      let smooth =
+        (scaling.originalPositionCount / wavelength - scaling.lowFrequencyFactor)
         / (scaling.highFrequencyFactor - scaling.lowFrequencyFactor)
       return Float(
         (1 - smooth) * Double(frequency) / scaling.factor + smooth * Double(frequency))

@@ -49,7 +49,8 @@ package struct SlabLayout: Sendable {
       case .nf4(let isDouble):
         let codes = NF4.codeByteCount(count)
         let blocks = NF4.blockCount(count)
-        return isDouble ? [codes, blocks, NF4.nestedBlockCount(count) * 4, 4] : [codes, blocks * 4]
+        return isDouble
+          ? [codes, blocks, NF4.nestedBlockCount(count) * 4, 4] : [codes, blocks * 4]
       }
     }
     var byteCount: Int { partByteCounts.reduce(0) { $0 + aligned($1) } }
@@ -87,7 +88,8 @@ package struct SlabLayout: Sendable {
           .badInput, at: files.directory,
           "tensor \(name) has type \(entry.type.rawValue), but weights are F32, F16 or BF16")
       }
-      let format = quantization.isNF4 && isQuantized
+      let format =
+        quantization.isNF4 && isQuantized
         ? Format.nf4(isDouble: quantization.isDouble) : .dense(type)
       slab.add(name, rows, columns, format, isAlwaysFloat32: isAlwaysFloat32)
     }
