@@ -6,10 +6,10 @@ export PATH := $(PATH):/opt/swift/usr/bin:$(HOME)/.local/share/swiftly/bin
 PROGRAM := .build/release/accelerate-swift
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check lint format clean
+.PHONY: help setup build demo test test-cluster check lint format clean
 
 help: ## Lists the targets.
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: ## Installs what is missing to build; nothing when all is there.
 	@scripts/setup.sh
@@ -25,9 +25,12 @@ test: setup ## Builds everything and passes all tests.
 	swift test -c release --skip-build
 	@echo "OK: all tests passed"
 
+test-cluster: build ## Tests several hosts, emulated on this machine (root only; else skipped).
+	@Tests/Cluster/test.sh
+
 check: setup lint ## Lint and the fast tests, in under three minutes.
 	swift build -c release --build-tests
-	swift test -c release --skip-build --filter 'SupportTests|TrainerTests|DistributedTests|ArchitectureTests'
+	swift test -c release --skip-build --filter 'SupportTests|TrainerTests|DistributedTests|ArchitectureTests|CommandTests\.'
 	@echo "OK: lint and fast tests passed"
 
 lint: ## Checks the format of the sources.

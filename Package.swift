@@ -90,12 +90,26 @@ let package = Package(
       swiftSettings: strict),
     // Depends on Launcher so that the program is built: the tests run it.
     .testTarget(
-      name: "LauncherTests", dependencies: ["Launcher", "DistributedTraining", "Support"],
+      name: "LauncherTests",
+      dependencies: ["Launcher", "DistributedTraining", "Support", "TestSupport"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "CommandTests",
+      dependencies: [
+        "Launcher", "Trainer", "DistributedTraining", "Model", "ComputeCPU", "Compute", "Support",
+        "TestSupport",
+      ],
+      swiftSettings: strict),
+    // Kills, stops and hangs ranks of real jobs; it takes minutes.
+    .testTarget(
+      name: "SupervisionTests", dependencies: ["Launcher", "DistributedTraining", "Support"],
       swiftSettings: strict),
     .testTarget(name: "DataTests", dependencies: ["Data", "Support"], swiftSettings: strict),
-    // Seeded tensors, error measures and a reference of every operation in double precision.
+    // Seeded tensors, error measures, a reference of every operation in double precision, and the
+    // program as a child process.
     .target(
-      name: "TestSupport", dependencies: ["Compute", "Support"], path: "Tests/TestSupport",
+      name: "TestSupport", dependencies: ["Compute", "DistributedTraining", "Support"],
+      path: "Tests/TestSupport",
       swiftSettings: strict),
     .testTarget(
       name: "ModelTests",

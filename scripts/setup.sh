@@ -5,6 +5,9 @@ set -euo pipefail
 
 swift_version=6.3.1
 packages=(build-essential libopenmpi-dev openmpi-bin libdnnl-dev libyaml-dev)
+# What the Swift toolchain itself needs on Debian 12.
+toolchain_packages=(binutils gcc libc6-dev libcurl4 libedit2 libncurses6 libpython3-dev
+  libsqlite3-0 libstdc++-12-dev libxml2-dev libz3-dev tzdata zlib1g-dev)
 
 fail() {
   printf 'error: %s\n' "$1" >&2
@@ -14,7 +17,6 @@ fail() {
 }
 
 check_swift() {
-  export PATH="$PATH:/opt/swift/usr/bin"
   local archive="swift-$swift_version-RELEASE-debian12"
   [[ $(uname -m) == aarch64 ]] && archive+=-aarch64
   local directory="debian12${archive#*debian12}"
@@ -30,14 +32,27 @@ check_swift() {
     "other systems: https://www.swift.org/install/linux/"
   )
   command -v swift >/dev/null || fail "swift is not installed" "${install[@]}"
-  local version
-  version=$(swift --version 2>/dev/null | grep -oE 'Swift version [0-9]+\.[0-9]+' | head -n 1)
+  local output version
+  if ! output=$(swift --version 2>&1); then
+    fail "$(command -v swift) does not start: ${output%%$'\n'*}" "${install[@]}"
+  fi
+  version=$(grep -oE 'Swift version [0-9]+\.[0-9]+' <<<"$output" | head -n 1 || true)
   version=${version##* }
   local major=${version%%.*} minor=${version##*.}
   if ((${major:-0} < 6 || (${major:-0} == 6 && ${minor:-0} < 3))); then
     fail "$(command -v swift) is version ${version:-unknown}, but 6.3 or later is needed" \
       "${install[@]}"
   fi
+}
+
+# Whether a toolchain was unpacked onto a Debian 12 that lacks libraries it needs.
+toolchain_lacks_libraries() {
+  [[ $(. /etc/os-release && echo "${ID:-} ${VERSION_ID:-}") == "debian 12" ]] || return 1
+  local swift directory
+  swift=$(command -v swift) || return 1
+  directory=$(dirname "$(readlink -f "$swift")")
+  ldd "$directory"/{swift-frontend,swift-build,clang} 2>/dev/null | grep -q 'not found' ||
+    ! command -v cc >/dev/null
 }
 
 # Asks dpkg, not the network.
@@ -78,5 +93,7 @@ have_libraries() {
     mpicc -fsyntax-only -x c - 2>/dev/null
 }
 
-check_swift
+export PATH="$PATH:/opt/swift/usr/bin"
+if toolchain_lacks_libraries; then packages+=("${toolchain_packages[@]}"); fi
 install_packages
+check_swift

@@ -46,6 +46,9 @@ const char *onednn_isa_name(void) {
     case 0xe7: return "avx512_core_bf16";
     case 0x1ef: return "avx512_core_fp16";
     case 0xfef: return "avx512_core_amx";
+    // oneDNN 2.
+    case 0x3e7: return "avx512_core_amx";
+    case 0x407: return "avx2_vnni";
     case 0x1fef: return "avx512_core_amx_fp16";
     default: return "other";
   }

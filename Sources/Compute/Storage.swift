@@ -24,6 +24,22 @@ internal import Glibc
     unsafe self.address = address
   }
 
+  /// Maps a file's first bytes, shared with the other processes that map it.
+  ///
+  /// - Parameters:
+  ///   - descriptor: open for reading and writing; may be closed afterwards.
+  ///   - byteCount: of the file or less.
+  package init(sharedFile descriptor: Int32, byteCount: Int) throws(ComputeError) {
+    self.byteCount = max(byteCount, 1)
+    isMapped = true
+    let address = unsafe mmap(
+      nil, self.byteCount, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0)
+    guard unsafe address != MAP_FAILED, let address = unsafe address else {
+      throw ComputeError("cannot map \(byteCount) bytes of shared memory")
+    }
+    unsafe self.address = address
+  }
+
   /// A size without memory, for planning: its tensors have shapes and places but no content.
   package init(unbackedByteCount: Int) {
     byteCount = unbackedByteCount

@@ -117,20 +117,17 @@ extension CPUBackend {
         let first = strip * Tile.columns
         let width = min(Tile.columns, C - first)
         let bytes = unsafe scratch.bytes(width * (N * 2 + Tile.rows * 4) + 64, worker: worker)
-        let strip: UnsafeMutablePointer<UInt16>
-        if let elements = unsafe decoder.bfloat16Elements {
-          unsafe strip = elements + first
-        } else {
-          unsafe strip = bytes.assumingMemoryBound(to: UInt16.self)
-          for n in 0..<N {
-            unsafe decoder.decodeBFloat16(n * C + first, count: width, to: strip + n * width)
-          }
+        // Columns are copied even where they are bfloat16 already: the library is faster on a
+        // contiguous operand by more than the copy takes.
+        let strip = unsafe bytes.assumingMemoryBound(to: UInt16.self)
+        for n in 0..<N {
+          unsafe decoder.decodeBFloat16(n * C + first, count: width, to: strip + n * width)
         }
         let remainder = unsafe bytes.advanced(by: (width * N * 2 + 63) / 64 * 64)
           .assumingMemoryBound(to: Float.self)
         unsafe bfloat16Product(
-          operand, rows: T, depth: N, strip, leading: decoder.bfloat16Elements == nil ? width : C,
-          transposed: false, width: width, out: result + first, leadingOut: C,
+          operand, rows: T, depth: N, strip, leading: width, transposed: false,
+          width: width, out: result + first, leadingOut: C,
           accumulate: accumulate, remainder: remainder)
       }
     } else {

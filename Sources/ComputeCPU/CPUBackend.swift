@@ -36,9 +36,13 @@ package final class CPUBackend: Backend, Sendable {
   }
 
   /// The instruction set that matrix products use, for example `avx512_core_bf16`.
-  package var instructionSet: String { unsafe String(cString: onednn_isa_name()) }
+  package var instructionSet: String { Self.instructionSet }
 
-  private static var libraryVersion: String {
+  /// The instruction set that matrix products of this process use.
+  package static var instructionSet: String { unsafe String(cString: onednn_isa_name()) }
+
+  /// The version of oneDNN.
+  package static var libraryVersion: String {
     let version = onednn_version()
     return "\(version / 10000).\(version / 100 % 100).\(version % 100)"
   }
@@ -130,10 +134,13 @@ package final class CPUBackend: Backend, Sendable {
   /// At least `byteCount` bytes, aligned to 64; undefined content, valid until the worker's
   /// next call.
   func bytes(_ byteCount: Int, worker: Int) -> UnsafeMutableRawPointer {
-    if unsafe blocks[worker].count < byteCount || blocks[worker].baseAddress == nil {
-      unsafe blocks[worker].deallocate()
-      unsafe blocks[worker] = .allocate(byteCount: max(byteCount, 1 << 16), alignment: 64)
+    if let address = unsafe blocks[worker].baseAddress, unsafe blocks[worker].count >= byteCount {
+      return unsafe address
     }
-    return unsafe blocks[worker].baseAddress!
+    unsafe blocks[worker].deallocate()
+    let size = max(byteCount, 1 << 16)
+    let address = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 64)
+    unsafe blocks[worker] = UnsafeMutableRawBufferPointer(start: address, count: size)
+    return unsafe address
   }
 }

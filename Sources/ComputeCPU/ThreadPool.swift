@@ -20,7 +20,8 @@ final class ThreadPool: Sendable {
       let status = unsafe pthread_create(
         &thread, nil,
         { job in
-          let start = unsafe Unmanaged<WorkerStart>.fromOpaque(job!).takeRetainedValue()
+          guard let job = unsafe job else { preconditionFailure("a thread without its job") }
+          let start = unsafe Unmanaged<WorkerStart>.fromOpaque(job).takeRetainedValue()
           start.queue.serve(worker: start.worker)
           return nil
         }, unsafe job)

@@ -77,6 +77,10 @@ package struct ChildProcess {
   ) -> Result {
     var pointers = unsafe strings.map { unsafe strdup($0) } + [nil]
     defer { for index in strings.indices { unsafe free(pointers[index]) } }
-    return unsafe pointers.withUnsafeMutableBufferPointer { unsafe body($0.baseAddress!) }
+    return unsafe pointers.withUnsafeMutableBufferPointer { buffer in
+      // The array ends with nil, so it is never empty.
+      guard let base = buffer.baseAddress else { preconditionFailure("an array without address") }
+      return unsafe body(base)
+    }
   }
 }

@@ -4,6 +4,10 @@ package import Support
 package struct CollectiveCheck {
   private let group: any ProcessGroup
   private let scale: Int
+  private let findings = Findings()
+
+  /// What was wrong. All collectives run all the same, so that the ranks stay together.
+  private final class Findings { var first: String? }
 
   /// - Parameters:
   ///   - group: the ranks; all of them run the check.
@@ -38,23 +42,21 @@ package struct CollectiveCheck {
     }
 
     let gathered = try group.allGather([Double(group.rank), 0.5])
-    try expect(
+    expect(
       "all-gather of numbers", gathered == (0..<group.worldSize).map { [Double($0), 0.5] })
     let agreesOnTrue = try group.allAgree(true)
     let agreesOnPart = try group.allAgree(group.rank != 0)
-    try expect("agreement", agreesOnTrue && !agreesOnPart)
+    expect("agreement", agreesOnTrue && !agreesOnPart)
     expectedSent += (2 + 1 + 1) * MemoryLayout<Double>.size * others
     try group.barrier()
-    try expect("the count of bytes sent", group.bytesSent - sentBefore == expectedSent)
+    expect("the count of bytes sent", group.bytesSent - sentBefore == expectedSent)
     try split()
+    if let first = findings.first { throw UserError(.distributed, first) }
   }
 
-  private func expect(_ what: String, _ isRight: Bool) throws(UserError) {
-    guard isRight else {
-      throw UserError(
-        .distributed,
-        "\(what) gave a wrong result on rank \(group.rank) of \(group.worldSize)")
-    }
+  private func expect(_ what: String, _ isRight: Bool) {
+    guard !isRight, findings.first == nil else { return }
+    findings.first = "\(what) gave a wrong result on rank \(group.rank) of \(group.worldSize)"
   }
 
   /// Bytes that differ by sender, receiver and position.
@@ -76,7 +78,7 @@ package struct CollectiveCheck {
     }
     try outcome.get()
     let expected = counts.indices.flatMap { pattern(from: $0, count: counts[$0]) }
-    try expect("all-gather of \(counts) bytes", receive == expected)
+    expect("all-gather of \(counts) bytes", receive == expected)
   }
 
   /// Rank s sends `(s + 2t) % 3` times `scale` bytes, or none, to rank t.
@@ -106,7 +108,7 @@ package struct CollectiveCheck {
     }
     try outcome.get()
     let expected = (0..<worldSize).flatMap { pattern(from: $0, to: rank, count: receiveCounts[$0]) }
-    try expect("all-to-all", receive == expected)
+    expect("all-to-all", receive == expected)
     return sendCounts.reduce(0, +) - sendCounts[rank]
   }
 
@@ -121,7 +123,7 @@ package struct CollectiveCheck {
       }
     }
     try outcome.get()
-    try expect("broadcast from rank \(root)", bytes == expected)
+    expect("broadcast from rank \(root)", bytes == expected)
   }
 
   /// Even and odd ranks apart.
@@ -129,7 +131,7 @@ package struct CollectiveCheck {
     let part = try group.split(color: group.rank % 2)
     let members = stride(from: group.rank % 2, to: group.worldSize, by: 2).map { [Double($0)] }
     let gathered = try part.allGather([Double(group.rank)])
-    try expect("a part of the ranks", gathered == members && part.rank == group.rank / 2)
+    expect("a part of the ranks", gathered == members && part.rank == group.rank / 2)
     try part.shutdown()
   }
 }

@@ -30,17 +30,18 @@ package final class GradientExchange {
     self.group = group
     self.backend = backend
     slices = WeightSlices(elementCount: elementCount, worldSize: group.worldSize)
-    var bufferCount = 0
+    // Also a rank without packs gathers the moments for a checkpoint.
+    var bufferCount = 1
     var receivedCount = 0
     for packCount in 1...max(maximumPackCount, 1) {
-      let nodes = (0..<group.worldSize).map {
-        PackTree.nodes(
-          covering: PackRuns.run(ofRank: $0, packCount: packCount, worldSize: group.worldSize))
+      let runs = (0..<group.worldSize).map {
+        PackRuns.run(ofRank: $0, packCount: packCount, worldSize: group.worldSize)
       }
-      let own = PackRuns.run(
-        ofRank: group.rank, packCount: packCount, worldSize: group.worldSize)
+      let own = runs[group.rank]
       bufferCount = max(bufferCount, Self.buffersNeeded(own))
-      receivedCount = max(receivedCount, nodes.reduce(0) { $0 + $1.count })
+      receivedCount = max(
+        receivedCount,
+        runs.reduce(-PackTree.nodeCount(covering: own)) { $0 + PackTree.nodeCount(covering: $1) })
     }
     for _ in 0..<bufferCount {
       free.append(
@@ -61,11 +62,7 @@ package final class GradientExchange {
 
   /// Buffers in use at the same time while a run of packs is added up.
   private static func buffersNeeded(_ packs: Range<Int>) -> Int {
-    var most = 0
-    for end in packs.indices {
-      most = max(most, PackTree.nodes(covering: packs.lowerBound..<end).count + 1)
-    }
-    return most
+    packs.isEmpty ? 0 : PackTree.mostNodes(coveringStartsOf: packs.dropLast()) + 1
   }
 
   /// A zeroed buffer for the gradients of the rank's next pack.
@@ -126,13 +123,13 @@ package final class GradientExchange {
         row += 1
       }
       guard group.worldSize > 1 else { continue }
-      let sendCounts = ranks.map {
-        mine == nil || $0 == group.rank ? 0 : 4 * slices.range(ofRank: $0).count
-      }
+      // A rank without a partial sum in this round takes part with nothing, at no offset.
+      let sent = ranks.map { mine == nil ? 0..<0 : slices.range(ofRank: $0) }
+      let sendCounts = ranks.map { $0 == group.rank ? 0 : 4 * sent[$0].count }
       try unsafe group.allToAllV(
         mine.map { unsafe UnsafeRawBufferPointer(start: $0.address, count: $0.byteCount) }
           ?? UnsafeRawBufferPointer(start: nil, count: 0),
-        sendCounts: sendCounts, sendOffsets: ranks.map { 4 * slices.range(ofRank: $0).lowerBound },
+        sendCounts: sendCounts, sendOffsets: sent.map { 4 * $0.lowerBound },
         into: UnsafeMutableRawBufferPointer(start: received.address, count: received.byteCount),
         receiveCounts: receiveCounts, receiveOffsets: receiveOffsets)
     }
@@ -226,7 +223,7 @@ package struct WeightSlices: Sendable {
   /// The elements of a rank.
   package func range(ofRank rank: Int) -> Range<Int> {
     let blocks = blocks(ofRank: rank)
-    return min(blocks.lowerBound * blockSize, elementCount)..<min(
-      blocks.upperBound * blockSize, elementCount)
+    let end = min(blocks.upperBound * blockSize, elementCount)
+    return min(blocks.lowerBound * blockSize, elementCount)..<end
   }
 }

@@ -17,6 +17,9 @@ package protocol ProcessGroup: AnyObject, Sendable {
   /// collective, times the ranks it went to. It does not depend on the algorithm.
   var bytesSent: Int { get }
 
+  /// Where this rank says what it does, for whoever supervises the job.
+  var progress: ProgressReporter { get }
+
   /// Concatenates every rank's bytes on all ranks, in the order of the ranks.
   ///
   /// - Parameters:
@@ -66,6 +69,15 @@ package protocol ProcessGroup: AnyObject, Sendable {
 
   /// Leaves the job at its normal end; every rank calls it, and no collective follows.
   func shutdown() throws(UserError)
+}
+
+extension ProcessGroup {
+  /// A reporter that nobody listens to.
+  package var progress: ProgressReporter { UnobservedProgress.reporter }
+}
+
+private enum UnobservedProgress {
+  static let reporter = ProgressReporter()
 }
 
 extension ProcessGroup {

@@ -32,6 +32,14 @@ package enum ProcessTree {
     return words.first.map { String(decoding: $0, as: UTF8.self) } == program
   }
 
+  /// Whether a process of this user was started with a variable of this value.
+  package static func hasVariable(_ process: Int32, _ name: String, _ value: String) -> Bool {
+    let entry = Array("\(name)=\(value)".utf8)
+    return (KernelFile.read("/proc/\(process)/environ") ?? []).split(separator: 0).contains {
+      $0.elementsEqual(entry)
+    }
+  }
+
   /// Asks the kernel to send this process SIGTERM when its parent ends; holds across `exec`.
   ///
   /// - Returns: whether the kernel agreed.

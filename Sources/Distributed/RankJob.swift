@@ -11,30 +11,45 @@ package enum RankJob {
   /// - Parameters:
   ///   - environment: where the launcher's variables are looked up.
   ///   - pieceByteCount: the most bytes of one MPI call; smaller values serve tests.
+  ///   - savesOnStop: whether `body` looks at ``ProgressReporter/isStopRequested``; without it
+  ///     signals end the process at once.
   ///   - body: what this rank does; returns its exit code.
   /// - Returns: the exit code.
   package static func run(
     environment: [String: String] = KernelFile.environment(),
     pieceByteCount: Int = MPIProcessGroup.defaultPieceByteCount,
+    savesOnStop: Bool = false,
     _ body: (any ProcessGroup) throws -> Int32
   ) -> Int32 {
     var expected: RankEnvironment?
+    let progress = ProgressReporter()
     do {
       let known = try RankEnvironment(environment)
       expected = known
       try RankOutput.install(rank: known.rank)
-      let group = try Rendezvous.start(environment: environment, pieceByteCount: pieceByteCount)
+      if let address = ControlAddress(environment) {
+        try RankLink.start(address: address, rank: known.rank, progress: progress)
+      } else if savesOnStop {
+        try StopSignals.install(progress)
+      }
+      let group = SupervisedGroup(
+        try progress.waiting(in: "the start of MPI") { () throws(UserError) in
+          try Rendezvous.start(environment: environment, pieceByteCount: pieceByteCount)
+        }, progress: progress)
       let code = try body(group)
       // A failure of this rank alone must not wait for the others, which MPI's end does.
       if code != ExitCode.success && code != ExitCode.savedPleaseRequeue && group.worldSize > 1 {
+        progress.announceEnd(code: code)
         end(code, isUnderMPIRun: environment["OMPI_COMM_WORLD_SIZE"] != nil)
       }
       try group.shutdown()
+      progress.announceEnd(code: code)
       return code
     } catch {
       let isAlone = expected.map { $0.worldSize == 1 } ?? true
       report(error, isRankZeroOfMany: !isAlone && expected?.rank == 0)
       let code = (error as? UserError)?.exitCode ?? ExitCode.failure
+      progress.announceFailure("\(error)", code: code)
       if isAlone { return code }
       end(code, isUnderMPIRun: environment["OMPI_COMM_WORLD_SIZE"] != nil)
     }

@@ -101,8 +101,8 @@ package enum RankOutput {
   package static func writeAll(_ bytes: [UInt8], to descriptor: Int32) {
     var offset = 0
     while offset < bytes.count {
-      let count = unsafe bytes.withUnsafeBytes {
-        unsafe write(descriptor, $0.baseAddress! + offset, bytes.count - offset)
+      let count = unsafe bytes[offset...].withUnsafeBytes {
+        unsafe write(descriptor, $0.baseAddress, $0.count)
       }
       if count < 0 && errno == EINTR { continue }
       if count < 0 && errno == EAGAIN {

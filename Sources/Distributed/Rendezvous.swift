@@ -30,7 +30,7 @@ package struct RankEnvironment: Sendable, Equatable {
       self.rank = rank
       worldSize = number("PMI_SIZE") ?? taskCount
       localRank = number("SLURM_LOCALID") ?? 0
-      localWorldSize = number("SLURM_STEP_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE") ?? 1
+      localWorldSize = SlurmStep(variables)?.localTaskCount ?? 1
     } else {
       (rank, worldSize, localRank, localWorldSize) = (0, 1, 0, 1)
     }

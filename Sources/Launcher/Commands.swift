@@ -3,7 +3,7 @@ import Trainer
 
 /// The commands of the program.
 enum Command: String, CaseIterable {
-  case train, evaluate, generate, launch
+  case train, evaluate, generate, test, launch
 
   /// One line for `--help`.
   private var summary: String {
@@ -11,6 +11,7 @@ enum Command: String, CaseIterable {
     case .train: "fine-tunes LoRA adapters over a frozen base model"
     case .evaluate: "loss, perplexity and exact match on held-out data"
     case .generate: "completes a prompt with the base and the adapter"
+    case .test: "proves the arithmetic on this machine or on all ranks"
     case .launch: "starts a command on several processes or hosts"
     }
   }
@@ -21,6 +22,7 @@ enum Command: String, CaseIterable {
     case .train: try TrainCommand.run(arguments, environment: environment)
     case .evaluate: try EvaluateCommand.run(arguments, environment: environment)
     case .generate: try GenerateCommand.run(arguments, environment: environment)
+    case .test: try TestCommand.run(arguments, environment: environment)
     case .launch: LaunchCommand.run(arguments: arguments)
     }
   }
@@ -38,6 +40,7 @@ enum Command: String, CaseIterable {
     case .train: return try TrainCommand.configuration(rest) != nil
     case .evaluate: return try EvaluateCommand.configuration(rest) != nil
     case .generate: return try GenerateCommand.configuration(rest) != nil
+    case .test: return try TestCommand.configuration(rest) != nil
     case .launch:
       throw UserError(
         .usage, at: "launch", "cannot start another launch", fix: "write launch once")

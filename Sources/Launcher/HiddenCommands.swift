@@ -10,6 +10,9 @@ enum HiddenCommands {
   /// file first.
   static let endsWithParent = "_ends-with-parent"
 
+  /// Prints what `launch` has to know of a host before it starts ranks there.
+  static let hostReport = "_host-report"
+
   /// Whether a word is, or looks like, a hidden subcommand: all start with `_`.
   static func contains(_ name: String) -> Bool { name.hasPrefix("_") }
 
@@ -25,6 +28,7 @@ enum HiddenCommands {
     case endsWithParent:
       guard arguments.count >= 3, let parent = Int32(arguments[1]) else { return ExitCode.usage }
       return endWithParent(parent, Array(arguments[2...]))
+    case hostReport: return HostReport.run()
     case "_rank-test": return RankTest.run(arguments: Array(arguments.dropFirst()))
     default: return nil
     }
@@ -51,8 +55,12 @@ enum HiddenCommands {
 ///     raw=TEXT            write TEXT to stderr without a newline
 ///     environment=NAME    write the value of a variable
 ///     sleep=SECONDS
+///     step=NUMBER         report that a step begins
+///     barrier             wait for all ranks
+///     hang                compute without end
 ///     RANK:exit=CODE      end without a word
 ///     RANK:throw=TEXT     fail as a command does
+///     RANK:fail=TEXT      fail in a way that a restart may mend
 ///     RANK:signal=NUMBER  end by a signal
 ///
 /// `piece=BYTES`, first, sets the most bytes of one MPI call. `RANK:` may stand before any word.
@@ -97,9 +105,15 @@ enum RankTest {
     case "raw": write(value, to: 2)
     case "environment": write("\(KernelFile.environment()[value] ?? "unset")\n", to: 1)
     case "sleep": usleep(UInt32((Double(value) ?? 0) * 1e6))
+    case "step": group.progress.enter(.step, step: Int(value) ?? 1)
+    case "barrier": try group.barrier()
+    case "hang":
+      let start = SteadyClock.seconds()
+      while SteadyClock.seconds() >= start {}
     case "exit": _exit(Int32(value) ?? 1)
     case "throw":
       throw UserError(.notFinite, at: "step 3", value, fix: "lower --lr")
+    case "fail": throw UserError(.system, value)
     case "signal":
       kill(getpid(), Int32(value) ?? SIGKILL)
       sleep(10)

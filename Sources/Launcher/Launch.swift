@@ -34,13 +34,17 @@ enum LaunchCommand {
     for warning in scrubber.warnings { LaunchTerminal.print(warning) }
     let program = try ownProgram()
 
-    if rankCount == 1 && !isRemote {
+    scrubber.set(ControlAddress.addressVariable, nil)
+    scrubber.set(ControlAddress.tokenVariable, nil)
+    let isAlone = rankCount == 1 && !isRemote
+    let isTraining = options.command.first == "train"
+
+    // A command that may read from the terminal, and needs nobody to watch over it.
+    if isAlone && !isTraining && options.maxRestarts == 0 {
       let alone = ChildProcess(
         program: program, arguments: [program] + options.command,
         environment: scrubber.environment)
-      if options.isVerbose {
-        LaunchTerminal.print("one rank on this machine: " + alone.arguments.joined(separator: " "))
-      }
+      if options.isVerbose { tellCommand(alone.arguments) }
       try alone.replaceThisProcess()
     }
 
@@ -51,27 +55,84 @@ enum LaunchCommand {
     // The backtrace of a rank that crashes takes seconds and can outlive the job.
     scrubber.set("SWIFT_BACKTRACE", "enable=no")
     scrubber.set(TerminalWidth.variable, TerminalWidth.askTerminal().map { "\($0)" })
-    let path = variables["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"
+    let job = LaunchSupervisor.Job(
+      arguments: [], rankProgram: program, rankCount: rankCount, hosts: hosts,
+      isVerbose: options.isVerbose, limits: options.limits, graceSeconds: options.graceSeconds,
+      savesOnStop: isTraining)
+    var mpirun: MPIRunCommand?
+    if !isAlone {
+      var command = try mpirunCommand(
+        options, hosts: hosts, rankCount: rankCount, isRemote: isRemote, program: program,
+        scrubber: &scrubber)
+      command.userSettings = scrubber.settings
+      command.forwardedNames =
+        scrubber.forwardedNames + [
+          ControlAddress.addressVariable, ControlAddress.tokenVariable,
+        ]
+      mpirun = command
+    }
+    if options.isVerbose {
+      if let mpirun {
+        LaunchTerminal.print(mpirun.shellText)
+      } else {
+        tellCommand([program] + options.command)
+      }
+    }
+    let template = (job: job, mpirun: mpirun)
+    var restarts = try JobRestarts(
+      options: options, environment: scrubber.environment, isRemote: isRemote
+    ) { command in
+      var job = template.job
+      job.arguments = [program] + command
+      if var mpirun = template.mpirun {
+        mpirun.command = command
+        job.arguments = mpirun.arguments
+      }
+      return job
+    }
+    return try restarts.run()
+  }
+
+  private static func tellCommand(_ words: [String]) {
+    LaunchTerminal.print("one rank on this machine: " + words.joined(separator: " "))
+  }
+
+  private static func mpirunCommand(
+    _ options: LaunchOptions, hosts: Hostfile, rankCount: Int, isRemote: Bool, program: String,
+    scrubber: inout EnvironmentScrubber
+  ) throws(UserError) -> MPIRunCommand {
+    let path = scrubber.environment["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"
     let installation = try MPIInstallation(path: path, environment: scrubber.environment)
-    if let library = installation.library, variables[Rendezvous.libraryVariable] == nil {
+    if let library = installation.library, scrubber.environment[Rendezvous.libraryVariable] == nil {
       scrubber.set(Rendezvous.libraryVariable, library)
     }
-    if isRemote && !scrubber.settings.contains("plm_rsh_agent") {
-      try requireSSH(path: path)
+    var shell = try RemoteShell(
+      configuration: options.sshConfiguration, directory: Preflight.workingDirectory())
+    if isRemote {
+      shell.useSettings(scrubber.environment)
+      if options.networkInterface != nil {
+        for name in ["btl_tcp_if", "oob_tcp_if"] {
+          scrubber.removeSetting("\(name)_include")
+          scrubber.removeSetting("\(name)_exclude")
+        }
+      }
+      let preflight = Preflight(
+        options: options, hosts: hosts, program: program, installation: installation,
+        shell: shell, shellProgram: try shellProgram(shell, path: path),
+        environment: scrubber.environment)
+      if options.checksHosts { scrubber.set(InstructionSet.variable, try preflight.run()) }
     }
     var command = MPIRunCommand(
       mpirun: installation.mpirun, majorVersion: installation.majorVersion, hosts: hosts,
       rankCount: rankCount, isRemote: isRemote, isRoot: geteuid() == 0,
       usesCrossMemory: CrossMemory.isAllowed(), program: program, command: options.command)
-    command.userSettings = scrubber.settings
-    command.forwardedNames = scrubber.forwardedNames
-    if options.isVerbose { LaunchTerminal.print(command.shellText) }
-
-    var supervisor = LaunchSupervisor(command: command, isVerbose: options.isVerbose)
-    return try supervisor.run(environment: scrubber.environment)
+    command.shellArguments = shell.setting
+    command.networkInterface = options.networkInterface
+    return command
   }
 
-  private static func isThisMachine(_ name: String) -> Bool {
+  /// Whether a host is the one where `launch` runs.
+  static func isThisMachine(_ name: String) -> Bool {
     let own = KernelFile.firstLine("/proc/sys/kernel/hostname") ?? ""
     return name == "localhost" || name == "127.0.0.1" || name == own
   }
@@ -85,10 +146,13 @@ enum LaunchCommand {
     return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 
-  private static func requireSSH(path: String) throws(UserError) {
-    guard MPIInstallation.find("ssh", path: path) == nil else { return }
+  private static func shellProgram(
+    _ shell: RemoteShell, path: String
+  ) throws(UserError) -> String {
+    if shell.program.hasPrefix("/") { return shell.program }
+    if let file = MPIInstallation.find(shell.program, path: path) { return file }
     throw UserError(
-      .system, at: "ssh", "not found on PATH, but other hosts are reached with it",
+      .system, at: shell.program, "not found on PATH, but other hosts are reached with it",
       fix: "apt-get install openssh-client")
   }
 }

@@ -42,6 +42,20 @@ struct MPIInstallation {
       fix: "apt-get install openmpi-bin")
   }
 
+  /// Asks one file for its version.
+  ///
+  /// - Parameter file: absolute.
+  /// - Throws: ``UserError`` when it is not Open MPI's mpirun.
+  init(file: String) throws(UserError) {
+    let text = try Self.output(of: file, ["--version"], KernelFile.environment())
+    guard let version = MPIRunCommand.majorVersion(ofText: text) else {
+      throw UserError(.system, at: file, "not Open MPI's mpirun")
+    }
+    mpirun = file
+    majorVersion = version
+    library = nil
+  }
+
   /// The absolute path of an executable file on PATH.
   static func find(_ name: String, path: String) -> String? {
     for folder in path.split(separator: ":") where folder.hasPrefix("/") {

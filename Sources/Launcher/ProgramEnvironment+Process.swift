@@ -11,9 +11,15 @@ extension ProgramEnvironment {
     _ = try Self.count(CPUBudget.threadsVariable, variables)
     _ = try Self.count(TerminalWidth.variable, variables)
     let columns = TerminalWidth.columns(environment: variables)
-    let localWorldSize = variables["OMPI_COMM_WORLD_LOCAL_SIZE"].flatMap { Int($0) } ?? 1
+    let step = SlurmStep(variables)
+    let sharerCount =
+      variables["OMPI_COMM_WORLD_LOCAL_SIZE"].flatMap { Int($0) } ?? step?.sharerCount ?? 1
+    var threads = CPUBudget.threadsPerRank(localWorldSize: sharerCount, environment: variables)
+    if let count = step?.processorsPerTask, variables[CPUBudget.threadsVariable] == nil {
+      threads = min(count, CPUBudget.coreCount())
+    }
     self.init(
-      threads: CPUBudget.threadsPerRank(localWorldSize: localWorldSize, environment: variables),
+      threads: threads,
       isTerminal: columns != nil,
       terminalColumns: columns ?? 80,
       cacheDirectory: Self.cacheDirectory(variables))

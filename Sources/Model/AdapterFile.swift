@@ -38,6 +38,12 @@ package struct AdapterFile: Sendable {
     guard let alpha = json["lora_alpha"]?.doubleValue, alpha > 0 else {
       throw UserError(.badInput, at: path, "lora_alpha is no positive number")
     }
+    let dropout = json["lora_dropout"]?.doubleValue ?? 0
+    guard dropout >= 0, dropout < 1 else {
+      throw UserError(
+        .badInput, at: path, "lora_dropout is \(dropout), but it must be at least 0 and less than 1"
+      )
+    }
     let file = try SafetensorsFile(path: "\(directory)/\(Self.weightsName)")
 
     // The targets are those the file has matrices for.
@@ -67,7 +73,7 @@ package struct AdapterFile: Sendable {
       throw UserError(.badInput, at: file.path, "no adapter weights in it")
     }
     settings = LoRASettings(
-      loraRank: loraRank, alpha: alpha, dropout: Float(json["lora_dropout"]?.doubleValue ?? 0),
+      loraRank: loraRank, alpha: alpha, dropout: Float(dropout),
       isRankStabilized: json["use_rslora"]?.boolValue ?? false, targets: targets)
     layout = AdapterLayout(configuration, settings)
     values = try Self.values(of: file, layout: layout)
@@ -83,7 +89,8 @@ package struct AdapterFile: Sendable {
   package static func values(of file: SafetensorsFile, layout: AdapterLayout) throws(UserError)
     -> [Float]
   {
-    var values = [Float](repeating: 0, count: layout.elementCount)
+    // All shapes before any memory is taken: the rank may be a lie of adapter_config.json.
+    var found: [(name: String, stored: SafetensorsFile.Entry, range: Range<Int>)] = []
     for entry in layout.entries {
       for (name, shape, range) in tensors(entry, layout.settings.loraRank) {
         guard let stored = file.entries[name] else {
@@ -95,13 +102,17 @@ package struct AdapterFile: Sendable {
           throw UserError(
             .badInput, at: file.path, "tensor \(name) has shape \(stored.shape), not \(shape)")
         }
-        let floats = try file.floats(stored)
-        guard floats.allSatisfy(\.isFinite) else {
-          throw UserError(
-            .notFinite, at: file.path, "tensor \(name) holds values that are not finite numbers")
-        }
-        values.replaceSubrange(range, with: floats)
+        found.append((name, stored, range))
       }
+    }
+    var values = [Float](repeating: 0, count: layout.elementCount)
+    for (name, stored, range) in found {
+      let floats = try file.floats(stored)
+      guard floats.allSatisfy(\.isFinite) else {
+        throw UserError(
+          .notFinite, at: file.path, "tensor \(name) holds values that are not finite numbers")
+      }
+      values.replaceSubrange(range, with: floats)
     }
     return values
   }

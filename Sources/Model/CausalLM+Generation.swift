@@ -7,11 +7,14 @@ extension CausalLM {
   ///   - prompts: token ids, each at least one.
   ///   - maximumNewTokens: the most tokens that are added to a prompt.
   ///   - endIDs: tokens that end a text; they are not part of the result.
+  ///   - isAnyActive: is told before each pass whether this rank has texts to continue, and says
+  ///     whether any rank has; ranks without run a pass that computes nothing.
   ///   - didAppend: called with the number of a prompt and each new token; false stops that text.
   /// - Returns: the new tokens of each prompt, and whether an end token came.
   /// - Throws: when the device fails.
   package func complete(
     prompts: [[Int32]], maximumNewTokens: Int, endIDs: Set<Int32>,
+    isAnyActive: (Bool) throws -> Bool = { $0 },
     didAppend: (_ prompt: Int, _ id: Int32) -> Bool = { _, _ in true }
   ) throws -> [(ids: [Int32], hasEnded: Bool)] {
     let longest = prompts.map(\.count).max() ?? 0
@@ -21,7 +24,11 @@ extension CausalLM {
     var results = prompts.map { _ in (ids: [Int32](), hasEnded: false) }
     var isActive = prompts.map { !$0.isEmpty && maximumNewTokens > 0 }
     var pending = prompts
-    while isActive.contains(true) {
+    while try isAnyActive(isActive.contains(true)) {
+      guard isActive.contains(true) else {
+        try skipPass(isTraining: false)
+        continue
+      }
       let (input, rows) = Self.continuation(pending, isActive, lengths: cache.lengths)
       let pass = try forward(input, retention: .nothing, cache: cache)
       let next = try mostLikely(pass, rows: rows)

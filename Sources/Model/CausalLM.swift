@@ -2,9 +2,9 @@ package import Compute
 
 /// A decoder-only language model over a frozen base, with adapters: embedding, decoder layers, head.
 ///
-/// A training pass is three calls: ``forward(_:dropout:training:)``, ``loss(_:gradientScale:gradients:)``,
-/// ``backward(_:routerLossScale:gradients:layerDidFinish:)``. There is no autograd: each layer's
-/// backward mirrors its forward line by line.
+/// A training pass is three calls: ``forward(_:dropout:retention:cache:)``,
+/// ``loss(_:gradientScale:gradients:)``, ``backward(_:routerLossScale:gradients:layerDidFinish:)``.
+/// There is no autograd: each layer's backward mirrors its forward line by line.
 package final class CausalLM {
   package let configuration: ModelConfiguration
   package let backend: any Backend
@@ -16,8 +16,15 @@ package final class CausalLM {
   let assembly: LayerAssembly
   private let stream: any LayerStream
   private let rotaryTable: Tensor
-  /// The layers that were assembled, each with the memory of its base weights.
-  private var layers: [AssembledLayer?]
+  /// Layers by number and by the memory their slab lies in: a resident slab is always the same
+  /// memory, and gathered ones alternate between two buffers.
+  private var layers: [LayerPlace: AssembledLayer] = [:]
+
+  private struct LayerPlace: Hashable {
+    var layer: Int
+    var storage: ObjectIdentifier
+    var byteOffset: Int
+  }
 
   /// - Parameters:
   ///   - configuration: of the model.
@@ -38,7 +45,6 @@ package final class CausalLM {
     self.arena = arena
     self.stream = stream
     assembly = LayerAssembly(configuration, layouts: layouts)
-    layers = [AssembledLayer?](repeating: nil, count: configuration.layerCount)
     let half = configuration.headWidth / 2
     rotaryTable = Tensor(
       storage: try backend.makeStorage(byteCount: 2 * positionCount * half * 4),
@@ -224,7 +230,7 @@ package final class CausalLM {
     }
   }
 
-  /// A decoder layer and the slab that its base weights lie in.
+  /// A decoder layer and the slab that its base weights lie in, which it keeps.
   private final class AssembledLayer {
     let slab: Tensor
     let block: DecoderBlock
@@ -238,14 +244,28 @@ package final class CausalLM {
   private func assembled(_ layer: Int, next: Int?) throws -> AssembledLayer {
     let slab = try stream.slab(layer + 1, next: next)
     // A layer is put together once for each place that its weights come to lie in.
-    if let known = layers[layer], known.slab.storage === slab.storage,
-      known.slab.byteOffset == slab.byteOffset
-    {
-      return known
-    }
+    let place = LayerPlace(
+      layer: layer, storage: ObjectIdentifier(slab.storage), byteOffset: slab.byteOffset)
+    if let known = layers[place] { return known }
     let result = AssembledLayer(slab: slab, block: assembly.block(layer, slab, adapters))
-    layers[layer] = result
+    layers[place] = result
     return result
+  }
+
+  /// Asks for the slabs of a pass and computes nothing: for ranks that have fewer packs than others,
+  /// because every rank asks for the same slabs in the same order.
+  ///
+  /// - Parameter isTraining: whether the pass has a backward.
+  /// - Throws: when the base cannot be had.
+  package func skipPass(isTraining: Bool) throws {
+    let L = configuration.layerCount
+    _ = try stream.slab(0, next: 1)
+    for layer in 0..<L { _ = try stream.slab(layer + 1, next: layer + 2) }
+    _ = try headWeights()
+    guard isTraining else { return }
+    for layer in (0..<L).reversed() {
+      _ = try stream.slab(layer + 1, next: layer > 0 ? layer : nil)
+    }
   }
 
   /// The final norm and the head's matrix.
@@ -255,7 +275,7 @@ package final class CausalLM {
       try stream.slab(L + 1, next: configuration.tiesEmbeddings ? 0 : L))
     let matrix =
       configuration.tiesEmbeddings
-      ? assembly.embedding(try stream.slab(0, next: L))
+      ? assembly.embedding(try stream.slab(0, next: nil))
       : assembly.head(try stream.slab(L + 1, next: L))
     return (norm, matrix)
   }

@@ -256,6 +256,9 @@ private struct ConfigurationReader {
     let outer = try number("rope_theta", default: defaultTheta)
     let theta = try nested?.number("rope_theta", default: outer) ?? outer
     guard theta > 0 else { throw error("rope_theta: \(theta) must be above zero") }
+    if let part = parameters?["partial_rotary_factor"]?.doubleValue, part != 1 {
+      throw error("rope_parameters.partial_rotary_factor: \(part) is not implemented")
+    }
     guard let scaling else { return (theta, nil) }
     let kind = scaling["rope_type"]?.stringValue ?? scaling["type"]?.stringValue ?? "default"
     switch kind {

@@ -1,3 +1,4 @@
+package import Compute
 package import Support
 
 /// The tensors of a model directory: one safetensors file, or several with an index.
@@ -85,13 +86,22 @@ package struct ModelFiles: Sendable {
     return try files[location.file].floats(location.entry, range)
   }
 
-  /// The bytes of a tensor as they lie in the file.
-  package func withBytes<Result>(
-    _ name: String, _ body: (UnsafeRawBufferPointer) -> Result
-  ) -> Result {
+  /// Copies bytes of a tensor as they lie in the file.
+  ///
+  /// - Parameters:
+  ///   - name: of the tensor.
+  ///   - start: first byte, from the tensor's own beginning.
+  ///   - destination: uint8, in host memory; filled.
+  package func copyBytes(of name: String, from start: Int, to destination: Tensor) {
     guard let location = locations[name] else {
       preconditionFailure("\(name) was not checked before it was read")
     }
-    return unsafe files[location.file].withBytes(location.entry) { unsafe body($0) }
+    let first = location.entry.range.lowerBound + start
+    precondition(first + destination.byteCount <= location.entry.range.upperBound)
+    unsafe files[location.file].file.withBytes(first..<first + destination.byteCount) { bytes in
+      if let source = bytes.baseAddress {
+        unsafe destination.address.copyMemory(from: source, byteCount: bytes.count)
+      }
+    }
   }
 }

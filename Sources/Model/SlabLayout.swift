@@ -54,6 +54,14 @@ package struct SlabLayout: Sendable {
       }
     }
     var byteCount: Int { partByteCounts.reduce(0) { $0 + aligned($1) } }
+    /// The bytes of each part in the slab.
+    var partRanges: [Range<Int>] {
+      var start = byteOffset
+      return partByteCounts.map { count in
+        defer { start += aligned(count) }
+        return start..<start + count
+      }
+    }
   }
 
   package private(set) var items: [Item] = []

@@ -18,8 +18,10 @@ package struct AppendFile: ~Copyable {
     if descriptor >= 0 { close(descriptor) }
   }
 
-  /// Writes `text` at the end: one write, where the system does not split it.
+  /// Writes `text` at the end: one write, where the system does not split it. When it fails, the
+  /// part that was written is taken back.
   package borrowing func append(_ text: String) throws(UserError) {
+    let end = lseek(descriptor, 0, SEEK_END)
     var bytes = Array(text.utf8)[...]
     while !bytes.isEmpty {
       let count = unsafe bytes.withUnsafeBytes {
@@ -27,8 +29,10 @@ package struct AppendFile: ~Copyable {
       }
       if count < 0 && errno == EINTR { continue }
       guard count > 0 else {
+        let reason = systemErrorText()
+        if end >= 0 { _ = ftruncate(descriptor, end) }
         throw UserError(
-          .system, at: path, "cannot write \(bytes.count) bytes: \(systemErrorText())",
+          .system, at: path, "cannot write \(bytes.count) bytes: \(reason)",
           fix: "make room on the disk, then continue the run with --resume")
       }
       bytes.removeFirst(count)

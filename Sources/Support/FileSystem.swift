@@ -71,6 +71,19 @@ package enum FileSystem {
     }
   }
 
+  /// Makes one directory, of which there was none before.
+  ///
+  /// - Parameter path: the directory above it exists.
+  /// - Returns: false when something of this name is there already.
+  /// - Throws: ``UserError``.
+  package static func makeNewDirectory(_ path: String) throws(UserError) -> Bool {
+    if unsafe mkdir(path, 0o700) == 0 { return true }
+    guard errno == EEXIST else {
+      throw UserError(.system, at: path, "cannot make the directory: \(systemErrorText())")
+    }
+    return false
+  }
+
   /// Writes `bytes` so that a crash leaves the old file or the new one, never a part:
   /// temporary file, fsync, rename, fsync of the directory.
   package static func writeAtomically(_ bytes: [UInt8], to path: String) throws(UserError) {
@@ -82,7 +95,8 @@ package enum FileSystem {
       }
     } catch {
       unsafe unlink(temporary)
-      throw error
+      // Nobody knows the temporary name.
+      throw UserError(error.kind, at: path, error.message, fix: error.fix)
     }
     try synchronizeDirectory(parent(of: path))
   }

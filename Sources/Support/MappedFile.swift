@@ -13,7 +13,8 @@ internal import Glibc
   /// - Parameter path: a regular file; symbolic links are followed.
   /// - Throws: ``UserError`` when it is missing, not a regular file, or cannot be mapped.
   package init(path: String) throws(UserError) {
-    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+    // Opening a pipe would wait for a writer otherwise.
+    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else {
       throw UserError(.badInput, at: path, "cannot open: \(systemErrorText())")
     }

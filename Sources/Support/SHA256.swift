@@ -70,7 +70,8 @@ package struct SHA256 {
     var w = [UInt32](repeating: 0, count: 64)
     for i in 0..<16 {
       let p = start + 4 * i
-      w[i] = UInt32(bytes[p]) << 24 | UInt32(bytes[p + 1]) << 16 | UInt32(bytes[p + 2]) << 8
+      w[i] =
+        UInt32(bytes[p]) << 24 | UInt32(bytes[p + 1]) << 16 | UInt32(bytes[p + 2]) << 8
         | UInt32(bytes[p + 3])
     }
     for i in 16..<64 {

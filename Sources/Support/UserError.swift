@@ -38,7 +38,10 @@ package struct UserError: Error, Sendable, Equatable, CustomStringConvertible {
     return text
   }
 
-  /// The process exit code that this failure ends with; see docs/EXIT-CODES in the README.
+  /// `location: message`, for warnings.
+  package var unfixed: String { location.isEmpty ? message : "\(location): \(message)" }
+
+  /// The process exit code that this failure ends with; the README lists them.
   package var exitCode: Int32 {
     switch kind {
     case .usage, .badInput: ExitCode.usage

@@ -31,9 +31,26 @@ package enum TrainCommand {
   /// - Throws: ``UserError`` for arguments; failures of the run are reported by the rank they hit.
   package static func run(_ arguments: [String], environment: ProgramEnvironment) throws -> Int32 {
     guard let configuration = try configuration(arguments) else { return ExitCode.success }
-    return RankJob.run { group in
+    return RankJob.run(savesOnStop: true) { group in
       try TrainRun(configuration: configuration, environment: environment, group: group).run()
     }
+  }
+}
+
+extension TrainCommand {
+  /// The command that continues a run.
+  ///
+  /// - Parameters:
+  ///   - command: `train` and its arguments, which were accepted before.
+  ///   - output: the run's directory.
+  /// - Returns: the same with `--resume` and `--output`.
+  package static func resuming(_ command: [String], output: String) -> [String] {
+    var words = command.filter { !$0.hasPrefix("--resume=") }
+    if !words.contains("--resume") { words.append("--resume") }
+    if !words.contains(where: { $0 == "--output" || $0.hasPrefix("--output=") }) {
+      words.append("--output=\(output)")
+    }
+    return words
   }
 }
 
@@ -67,7 +84,10 @@ package enum GenerateCommand {
     guard var options = try GenerateConfiguration.parser.optionsOrHelp(arguments) else {
       return nil
     }
-    if !options.isGiven("model") { options = options.replacingDefaults(Demo.settings) }
+    if !options.isGiven("model") {
+      // The demo's prompt is a template over rows, and this one the text itself.
+      options = options.replacingDefaults(Demo.settings.filter { $0.name != "prompt" })
+    }
     return try GenerateConfiguration(options)
   }
 

@@ -1,7 +1,17 @@
 package import Compute
-internal import DistributedTraining
+package import DistributedTraining
 package import Model
-internal import Support
+package import Support
+
+/// Who holds the frozen base.
+package enum BasePlacement {
+  /// This process, for itself.
+  case own
+  /// The ranks of one host together: one copy that all of them read.
+  case shared(host: any ProcessGroup, directory: String)
+  /// Each rank of a group a slice of every slab; slabs are gathered when they are needed.
+  case sharded(group: any ProcessGroup)
+}
 
 /// A frozen base in memory: its files, the layout of its slabs, and what hands them out.
 package struct LoadedBase {
@@ -9,39 +19,98 @@ package struct LoadedBase {
   package let files: ModelFiles
   package let layouts: [SlabLayout]
   package let stream: any LayerStream
-  /// Bytes of the slabs in this rank's memory.
+  /// Bytes of base weights that this rank adds to its host's memory, gather buffers included.
   package let byteCount: Int
 
-  /// Reads a model directory, quantizing on the way.
+  /// A model directory that is known and checked, but not loaded.
+  package struct Description {
+    package let configuration: ModelConfiguration
+    let loader: BaseLoader
+
+    /// Bytes of the whole base in its storage format.
+    package var byteCount: Int { loader.slabs.reduce(0) { $0 + $1.byteCount } }
+
+    /// Opens a model directory.
+    package init(
+      directory: String, quantization: QuantizationSettings, backend: any Backend
+    ) throws(UserError) {
+      configuration = try ModelConfiguration(directory: directory)
+      loader = try BaseLoader(
+        files: ModelFiles(directory: directory), configuration: configuration,
+        quantization: quantization, backend: backend)
+    }
+  }
+
+  /// Reads a model directory into this process, quantizing on the way.
+  package static func load(
+    directory: String, quantization: QuantizationSettings, backend: any Backend
+  ) throws -> LoadedBase {
+    try LoadedBase(
+      Description(directory: directory, quantization: quantization, backend: backend),
+      placement: .own, backend: backend)
+  }
+
+  /// Loads a base.
   ///
   /// - Parameters:
-  ///   - directory: in Hugging Face layout.
-  ///   - quantization: storage format of the linears.
-  ///   - backend: holds the slabs.
+  ///   - description: of the model directory.
+  ///   - placement: who holds it.
+  ///   - backend: computes the quantization.
   ///   - progress: called with slabs done and in all.
-  /// - Returns: the base.
-  /// - Throws: ``UserError`` for anything wrong with the files.
-  package static func load(
-    directory: String, quantization: QuantizationSettings, backend: any Backend,
+  /// - Throws: ``UserError`` for anything wrong with the files, and when memory is short.
+  package init(
+    _ description: Description, placement: BasePlacement, backend: any Backend,
     progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
-  ) throws -> LoadedBase {
-    let configuration = try ModelConfiguration(directory: directory)
-    let files = try ModelFiles(directory: directory)
-    let loader = try BaseLoader(
-      files: files, configuration: configuration, quantization: quantization, backend: backend)
-    var slabs: [Tensor] = []
-    for (index, layout) in loader.slabs.enumerated() {
-      let slab = Tensor(
-        storage: try backend.makeStorage(byteCount: max(layout.byteCount, 1)),
-        columns: layout.byteCount, elementType: .uint8)
-      try loader.load(index, into: slab)
-      slabs.append(slab)
-      progress(index + 1, loader.slabs.count)
+  ) throws {
+    let loader = description.loader
+    configuration = description.configuration
+    files = loader.files
+    layouts = loader.slabs
+    let byteCounts = layouts.map(\.byteCount)
+    func makeSlab(_ byteCount: Int) throws -> Tensor {
+      Tensor(
+        storage: try backend.makeStorage(byteCount: max(byteCount, 1)), columns: byteCount,
+        elementType: .uint8)
     }
-    return LoadedBase(
-      configuration: configuration, files: files, layouts: loader.slabs,
-      stream: ResidentLayers(slabs: slabs),
-      byteCount: loader.slabs.reduce(0) { $0 + $1.byteCount })
+    switch placement {
+    case .own:
+      var slabs: [Tensor] = []
+      for (index, count) in byteCounts.enumerated() {
+        slabs.append(try makeSlab(count))
+        try loader.load(index, into: slabs[index])
+        progress(index + 1, byteCounts.count)
+      }
+      stream = ResidentLayers(slabs: slabs)
+      byteCount = byteCounts.reduce(0, +)
+    case .shared(let host, let directory):
+      let storage = try SharedHostMemory.make(
+        byteCount: max(byteCounts.reduce(0, +), 1), group: host, directory: directory)
+      var offset = 0
+      let slabs = byteCounts.map { count in
+        defer { offset += count }
+        return Tensor(storage: storage, byteOffset: offset, columns: count, elementType: .uint8)
+      }
+      for index in slabs.indices where index % host.worldSize == host.rank {
+        try loader.load(index, into: slabs[index])
+        progress(index + 1, slabs.count)
+      }
+      try host.barrier()
+      progress(slabs.count, slabs.count)
+      stream = ResidentLayers(slabs: slabs)
+      byteCount = byteCounts.reduce(0, +) / host.worldSize
+    case .sharded(let group):
+      var slices: [Tensor] = []
+      for (index, count) in byteCounts.enumerated() {
+        let range = SlabSlices.range(
+          ofRank: group.rank, slabByteCount: count, worldSize: group.worldSize)
+        slices.append(try makeSlab(range.count))
+        try loader.load(index, range: range, into: slices[index])
+        progress(index + 1, byteCounts.count)
+      }
+      stream = try ShardedLayers(
+        slices: slices, byteCounts: byteCounts, group: group, backend: backend)
+      byteCount = slices.reduce(2 * (byteCounts.max() ?? 0)) { $0 + $1.byteCount }
+    }
   }
 
   /// SHA-256 over shapes, types and storage formats of the tensors and over `config.json`.
@@ -50,7 +119,9 @@ package struct LoadedBase {
   package var digest: String {
     var text = (try? FileSystem.readText("\(files.directory)/config.json")) ?? ""
     for layout in layouts {
-      for item in layout.items { text += "\n\(item.name) \(item.rows) \(item.columns) \(item.format)" }
+      for item in layout.items {
+        text += "\n\(item.name) \(item.rows) \(item.columns) \(item.format)"
+      }
     }
     return SHA256.hexadecimal(Array(text.utf8))
   }

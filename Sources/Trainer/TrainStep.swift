@@ -98,12 +98,18 @@ package struct TrainStep {
       seed: dropout.seed, step: plan.step, layer: 0, input: 0, rate: dropout.rate)
     var losses: [Double] = []
     var routerLosses: [Double] = []
-    for (pack, input) in zip(run, packs) {
+    let passes = (plan.packCount + group.worldSize - 1) / group.worldSize
+    for turn in 0..<passes {
+      // Ranks with fewer packs take part in gathering the base all the same.
+      guard turn < packs.count else {
+        try model.skipPass(isTraining: true)
+        continue
+      }
       let gradients = try exchange.makeGradients()
-      let pass = try model.forward(input, dropout: key, retention: retention)
+      let pass = try model.forward(packs[turn], dropout: key, retention: retention)
       let loss = try model.loss(pass, gradientScale: gradientScale, gradients: gradients)
       try model.backward(pass, routerLossScale: routerLossScale, gradients: gradients)
-      try exchange.add(gradients, ofPack: pack)
+      try exchange.add(gradients, ofPack: run.lowerBound + turn)
       losses.append(loss.lossSum)
       routerLosses.append(try model.routerLoss(pass))
     }

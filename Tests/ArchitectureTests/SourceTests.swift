@@ -20,8 +20,9 @@ import Trainer
     "Sources/Support/MappedFile.swift",
     "Sources/Support/SafetensorsFile.swift",
     "Sources/Support/SafetensorsWriter.swift",
-    "Sources/Support/SHA256.swift",
+    "Sources/Support/SteadyClock.swift",
     "Sources/Support/YAMLEventReader.swift",
+    "Sources/Trainer/Demo.swift",
   ]
 
   @Test func unsafeCodeStaysInItsFiles() throws {
@@ -81,7 +82,9 @@ import Trainer
         "lora-r", "lora-targets", "lr", "lr-scheduler", "max-grad-norm", "max-length",
         "max-steps", "mixed-precision", "model", "no-shuffle", "output", "overlength",
         "pack-tokens", "packs-per-step", "prompt", "quant", "quant-router", "resume",
-        "router-aux-loss-coef", "rslora", "samples-per-pack", "save-steps", "seed", "threads",
+        "router-aux-loss-coef", "rslora", "samples-per-pack", "save-steps", "seed", "shard",
+        "shard-group",
+        "threads",
         "train-on", "warmup-steps", "weight-decay",
       ])
   }

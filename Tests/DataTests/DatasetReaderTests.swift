@@ -51,6 +51,14 @@ import Testing
     #expect(try rows(#"{"input_ids": [1, 2]}"#) == [.tokens([1, 2], labels: [1, 2])])
   }
 
+  @Test(arguments: [
+    ("\n{\"input_ids\": [1]}", true), ("{\"text\": \"a\"}", false), ("\n \n", false),
+  ])
+  func tokensAreToldByTheFirstRow(_ text: String, _ holdsTokens: Bool) throws {
+    let path = try directory.write("d.jsonl", Array(text.utf8))
+    #expect(try DatasetReader(path: path, vocabularySize: 10).holdsTokens() == holdsTokens)
+  }
+
   @Test func linesAreCountedThroughBlankOnesAndLineEnds() throws {
     let bytes = [0xEF, 0xBB, 0xBF] + Array("{\"text\": \"a\"}\r\n\n  \r\n{\"text\": \"b\"}".utf8)
     let rows = try rows(bytes)

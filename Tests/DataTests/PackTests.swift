@@ -157,19 +157,6 @@ import Testing
         "neither --epochs nor --max-steps"))
   }
 
-  @Test func ranksPartitionThePacksOfAStep() {
-    for count in 0...33 {
-      for ranks in 1...17 {
-        let runs = PackPlan.contiguousRuns(count: count, ranks: ranks)
-        #expect(runs.count == ranks)
-        #expect(runs.flatMap { Array($0) } == Array(0..<count))
-        let sizes = runs.map(\.count)
-        #expect(sizes == sizes.sorted(by: >) && sizes[0] - sizes[ranks - 1] <= 1)
-      }
-    }
-    #expect(PackPlan.contiguousRuns(count: 5, ranks: 3) == [0..<2, 2..<4, 4..<5])
-  }
-
   /// Plan, packs and samples together: no token is lost or doubled, no target crosses a sample.
   @Test func noTokenIsLost() throws {
     let samples = Self.lengths(400).enumerated().map { index, length in

@@ -49,4 +49,16 @@ import Testing
           fix: ask for at most 5 ranks, or raise slots=N in the file.
         """)
   }
+
+  @Test func flagsForSeveralHosts() throws {
+    let options = try LaunchOptions([
+      "--hostfile", "h", "--network-interface=eth0", "--ssh-config", "c", "--no-preflight", "train",
+    ])
+    #expect(try options.networkInterface == NetworkInterface("eth0"))
+    #expect(options.sshConfiguration == "c")
+    #expect(!options.checksHosts)
+    #expect(try LaunchOptions(["train"]).checksHosts)
+    #expect(throws: UserError.self) { try LaunchOptions(["--network-interface", "-x", "train"]) }
+    #expect(throws: UserError.self) { try LaunchOptions(["--no-preflight=1", "train"]) }
+  }
 }

@@ -35,6 +35,22 @@ import Testing
     #expect(!text.contains("isolated"))
   }
 
+  @Test func interfacesAreChosenOrLeftOut() throws {
+    var line = command(isRemote: true)
+    #expect(
+      line.shellText.contains(
+        "--mca btl_tcp_if_exclude lo,docker0 --mca oob_tcp_if_exclude lo,docker0"))
+    line.userSettings = ["btl_tcp_if_include"]
+    #expect(!line.shellText.contains("btl_tcp_if_"))
+    line.userSettings = []
+    line.networkInterface = try NetworkInterface("10.0.0.0/24")
+    #expect(
+      line.shellText.contains(
+        "--mca btl_tcp_if_include 10.0.0.0/24 --mca oob_tcp_if_include 10.0.0.0/24"))
+    #expect(!line.shellText.contains("_exclude"))
+    #expect(!command().shellText.contains("_if_"))
+  }
+
   @Test(arguments: [4, 5], [true, false])
   func noSettingIsRepeatedAndTheUsersWin(_ version: Int, _ isRemote: Bool) {
     var line = command(version: version, isRemote: isRemote, usesCrossMemory: false)

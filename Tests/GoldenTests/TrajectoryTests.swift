@@ -37,8 +37,8 @@ struct TrajectoryTests {
   @Test(arguments: TrajectoryCase.all)
   func twentySteps(_ golden: TrajectoryCase) throws {
     let directory = "\(Reference.directory)/trajectories/\(golden.name)"
-    let expected =
-      try FileSystem.readJSON("\(directory)/trajectory.json")["steps"]?.arrayValue ?? []
+    let trajectory = try FileSystem.readJSON("\(directory)/trajectory.json")
+    let expected = trajectory["steps"]?.arrayValue ?? []
     let run = try GoldenRun(
       model: golden.model, adapter: "\(golden.name)/init_adapter",
       quantization: golden.quantization,

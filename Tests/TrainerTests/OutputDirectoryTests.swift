@@ -5,10 +5,13 @@ import Trainer
 @Suite struct OutputDirectoryTests {
   @Test func theFirstFreeNameIsTaken() throws {
     try withTemporaryDirectory { directory in
-      #expect(OutputDirectory.firstFree(name: "demo", under: directory) == "\(directory)/demo-1")
-      try FileSystem.makeDirectories("\(directory)/demo-1")
-      try FileSystem.makeDirectories("\(directory)/demo-3")
-      #expect(OutputDirectory.firstFree(name: "demo", under: directory) == "\(directory)/demo-2")
+      try FileSystem.makeDirectories("\(directory)/runs/demo-3")
+      for number in [1, 2, 4] {
+        #expect(
+          try OutputDirectory.makeFirstFree(name: "demo", under: "\(directory)/runs")
+            == "\(directory)/runs/demo-\(number)")
+      }
+      #expect(try FileSystem.list("\(directory)/runs").count == 4)
     }
   }
 

@@ -113,7 +113,7 @@ import Trainer
   @Test func recordsAreInTheFileAtOnceAndReadBackExactly() throws {
     try withTemporaryDirectory { directory in
       let path = "\(directory)/metrics.jsonl"
-      let writer = try MetricsWriter(path: path, resumingAfter: 0)
+      var writer = try MetricsWriter(path: path, resumingAfter: 0)
       try writer.append(record(3))
       let line = try FileSystem.readText(path)
       #expect(line.hasSuffix("}\n"))
@@ -138,7 +138,7 @@ import Trainer
       let path = "\(directory)/metrics.jsonl"
       let whole = (1...5).map { "{\"step\": \($0), \"loss\": 0.1}\n" }.joined()
       try FileSystem.writeAtomically(whole + "{\"step\": 6, \"lo", to: path)
-      let writer = try MetricsWriter(path: path, resumingAfter: 3)
+      var writer = try MetricsWriter(path: path, resumingAfter: 3)
       try writer.append(MetricsRecord(step: 4))
       #expect(
         try FileSystem.readText(path)
@@ -151,7 +151,7 @@ import Trainer
       let path = "\(directory)/metrics.jsonl"
       try FileSystem.writeAtomically("{\"step\": 1}\nhello\n", to: path)
       do {
-        let writer = try MetricsWriter(path: path, resumingAfter: 1)
+        var writer = try MetricsWriter(path: path, resumingAfter: 1)
         try writer.append(MetricsRecord(step: 2))
         Issue.record("accepted")
       } catch let error as UserError {

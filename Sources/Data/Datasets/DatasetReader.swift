@@ -52,17 +52,12 @@ package struct DatasetReader: Sendable {
     var reader = LineReader(file)
     var format = templates
     var rowCount = 0
-    while var line = try reader.next() {
-      if line.number == 1, line.bytes.starts(with: [0xEF, 0xBB, 0xBF]) {
-        line.bytes.removeFirst(3)
-      }
-      if line.bytes.allSatisfy({ $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }) { continue }
-      let location = "\(path):\(line.number)"
-      let columns = try Self.columns(line.bytes, location)
+    while let (columns, line) = try nextColumns(&reader) {
+      let location = "\(path):\(line)"
       let known = try format ?? RowFormat.detect(columns, at: location)
       format = known
       try body(
-        try known.read(columns, at: location, vocabularySize: vocabularySize), line.number)
+        try known.read(columns, at: location, vocabularySize: vocabularySize), line)
       rowCount += 1
       if rowCount % 256 == 0 { progress?(reader.byteOffset, file.byteCount) }
     }
@@ -71,6 +66,26 @@ package struct DatasetReader: Sendable {
         .badInput, at: path, "no rows: every line is blank", fix: "write one JSON object a line")
     }
     progress?(file.byteCount, file.byteCount)
+  }
+
+  /// Whether the rows are tokens already, as the first one tells; these need no tokenizer.
+  package func holdsTokens() throws(UserError) -> Bool {
+    var reader = LineReader(file)
+    guard templates == nil, let (columns, line) = try nextColumns(&reader) else { return false }
+    return try RowFormat.detect(columns, at: "\(path):\(line)") == .tokens
+  }
+
+  /// The columns of the next row, and its line; blank lines are passed over. Nil at the end.
+  private func nextColumns(_ reader: inout LineReader) throws(UserError) -> (JSONObject, line: Int)?
+  {
+    while var line = try reader.next() {
+      if line.number == 1, line.bytes.starts(with: [0xEF, 0xBB, 0xBF]) {
+        line.bytes.removeFirst(3)
+      }
+      if line.bytes.allSatisfy({ $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }) { continue }
+      return (try Self.columns(line.bytes, "\(path):\(line.number)"), line.number)
+    }
+    return nil
   }
 
   private static func columns(_ bytes: [UInt8], _ location: String) throws(UserError)

@@ -178,20 +178,6 @@ extension PackPlan {
       return packs
     }
   }
-
-  /// Which contiguous run of packs each rank takes: as even as can be, longer runs first.
-  ///
-  /// - Parameters:
-  ///   - count: how many packs a step has.
-  ///   - ranks: how many ranks share them.
-  /// - Returns: one range a rank, together `0..<count`.
-  package static func contiguousRuns(count: Int, ranks: Int) -> [Range<Int>] {
-    precondition(count >= 0 && ranks > 0, "\(count) packs for \(ranks) ranks")
-    return (0..<ranks).map { rank in
-      let start = rank * (count / ranks) + min(rank, count % ranks)
-      return start..<start + count / ranks + (rank < count % ranks ? 1 : 0)
-    }
-  }
 }
 
 extension PackPlan.Filling {

@@ -62,7 +62,9 @@ package struct EnvironmentScrubber {
 
   /// Variables that ranks on other hosts get. Their values stay out of every command line.
   package var forwardedNames: [String] {
-    let names = ["PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "SWIFT_BACKTRACE"]
+    let names = [
+      "PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "SWIFT_BACKTRACE", InstructionSet.variable,
+    ]
     let prefixes = ["ACCELERATE_", "NCCL_"]
     let secrets = ["KEY", "TOKEN", "SECRET", "PASSWORD"]
     return environment.keys.filter { name in
@@ -70,6 +72,11 @@ package struct EnvironmentScrubber {
         && Self.isPlain(name)
         && !secrets.contains { name.uppercased().contains($0) }
     }.sorted()
+  }
+
+  /// Removes a setting of Open MPI that the user made.
+  package mutating func removeSetting(_ name: String) {
+    for prefix in Self.settingPrefixes { environment[prefix + name] = nil }
   }
 
   /// Sets a variable for mpirun and its ranks, or removes it.

@@ -49,15 +49,22 @@ package struct JobEnd: Sendable, Equatable {
   package var launchExitCode: Int32 { signal.map { 128 + $0 } ?? exitCode ?? 1 }
 
   /// One sentence for the user.
-  package func text(rankCount: Int) -> String {
+  ///
+  /// - Parameters:
+  ///   - rankCount: of the job.
+  ///   - place: the rank's process number and what it did last, where that is known and tells
+  ///     more than the rank's own error.
+  package func text(rankCount: Int, place: (process: Int32, text: String)? = nil) -> String {
     var text = rank.map { "rank \($0)" } ?? "a rank"
     if let host { text += " on \(host)" }
+    if let place { text += " (pid \(place.process))" }
     if let signal {
       text += " was ended by signal \(signal)"
       if let name = Self.signalNames[signal] { text += " (\(name))" }
     } else {
       text += " exited with code \(exitCode ?? 1)"
     }
+    if let place { text += " in \(place.text)" }
     return rankCount > 1 ? text + "; the other ranks were stopped" : text
   }
 

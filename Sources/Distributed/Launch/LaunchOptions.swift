@@ -4,8 +4,22 @@ package import Support
 package struct LaunchOptions: Sendable, Equatable {
   package var nproc: Int?
   package var hostfile: String?
+  /// Over which interface ranks of several hosts talk; nil: Open MPI chooses.
+  package var networkInterface: NetworkInterface?
+  /// A configuration file for ssh instead of the user's own.
+  package var sshConfiguration: String?
+  /// Whether other hosts are looked at before anything starts.
+  package var checksHosts = true
   package var isVerbose = false
   package var wantsHelp = false
+  /// How often a job that failed is started again without a new checkpoint in between.
+  package var maxRestarts = 0
+  /// How long a rank may stand still.
+  package var limits = JobJudge.Limits()
+  /// How long ranks have to save after they were asked to stop.
+  package var graceSeconds = 60.0
+  /// The address of this machine on which ranks of other hosts reach `launch`; nil: any.
+  package var controlAddress: String?
   /// The command of each rank with its own arguments.
   package var command: [String] = []
 
@@ -15,17 +29,36 @@ package struct LaunchOptions: Sendable, Equatable {
   package static let help = """
     Starts one rank per slot with Open MPI's mpirun, on this machine or over several hosts.
 
-    usage: accelerate-swift launch [--nproc N] [--hostfile FILE] [--verbose] <command> [arguments]
+    usage: accelerate-swift launch [flags] <command> [arguments]
 
       --nproc N        how many ranks (default: the slots of the hostfile, else 1; one rank on this
                        machine needs no MPI)
       --hostfile FILE  the hosts, one a line: name slots=N (see hostfiles/)
+      --network-interface NAME|NETWORK
+                       over which several hosts talk: eth0, or 10.0.0.0/24 where names differ
+                       (default: Open MPI chooses among all but lo and docker0)
+      --ssh-config FILE
+                       used instead of ~/.ssh/config to reach the hosts
+      --no-preflight   start without a look at every host (program, model, memory, Open MPI)
+      --max-restarts K
+                       start a failed job again from its newest checkpoint, up to K times without
+                       a new one in between (default: 0)
+      --timeout-seconds N
+                       a rank that does nothing new for N seconds, or 5 times the longest seen, is
+                       stuck; by phase as step=120,loading=600 (default: 60). Phases: starting,
+                       loading, data, step, evaluation, checkpoint, finishing
+      --grace-seconds N
+                       time to save a checkpoint after SIGTERM, SIGINT or SIGUSR1 (default: 60)
+      --control-address IP
+                       the address of this machine where ranks on other hosts reach launch
+                       (default: all it has)
       --verbose        print the command line of mpirun and all that mpirun says
       --help           print this text
 
     Rank 0 prints as it would alone; lines of other ranks begin with "[rank N] ". When a rank fails
     the others are stopped, and launch ends with the code of that rank (128 + the signal's number
-    when a signal ended it). Each rank uses its share of the machine's cores; ACCELERATE_THREADS=N
+    when a signal ended it; 71 when it stood still or its host was lost). A signal to launch lets
+    train save a checkpoint and ends with code 75; a second one ends it at once. Each rank uses its share of the machine's cores; ACCELERATE_THREADS=N
     overrules that.
 
     examples:
@@ -65,6 +98,18 @@ package struct LaunchOptions: Sendable, Equatable {
         }
         nproc = count
       case "--hostfile": hostfile = try value("--hostfile hostfiles/two-nodes")
+      case "--network-interface":
+        networkInterface = try NetworkInterface(value("--network-interface eth0"))
+      case "--ssh-config": sshConfiguration = try value("--ssh-config cluster/ssh_config")
+      case "--no-preflight" where inlineValue == nil: checksHosts = false
+      case "--max-restarts":
+        maxRestarts = Int(
+          try Self.number(try value("--max-restarts 3"), 0...1_000_000, at: "--max-restarts"))
+      case "--grace-seconds":
+        graceSeconds = try Self.number(
+          try value("--grace-seconds 60"), 0...86_400, at: "--grace-seconds")
+      case "--timeout-seconds": try setTimeouts(try value("--timeout-seconds 600"))
+      case "--control-address": controlAddress = try value("--control-address 10.0.0.1")
       case "--verbose" where inlineValue == nil: isVerbose = true
       case "--help" where inlineValue == nil, "-h" where inlineValue == nil:
         wantsHelp = true
@@ -72,7 +117,8 @@ package struct LaunchOptions: Sendable, Equatable {
       default:
         throw UserError(
           .usage, at: word, "launch has no such flag",
-          fix: "use --nproc, --hostfile or --verbose; flags of the command follow the command")
+          fix: "`accelerate-swift launch --help` lists its flags; flags of the command follow the "
+            + "command")
       }
     }
     command = Array(rest)
@@ -83,6 +129,37 @@ package struct LaunchOptions: Sendable, Equatable {
     }
     guard first != "launch" else {
       throw UserError(.usage, at: "launch", "launch cannot run itself")
+    }
+  }
+
+  private static func number(
+    _ text: String, _ range: ClosedRange<Int>, at flag: String
+  ) throws(UserError) -> Double {
+    guard let number = Int(text), range.contains(number) else {
+      throw UserError(
+        .usage, at: flag,
+        "\"\(text.prefix(80))\" is not a whole number from \(range.lowerBound) to "
+          + "\(range.upperBound)", fix: "write \(flag) \(max(range.lowerBound, 3))")
+    }
+    return Double(number)
+  }
+
+  /// `600`, or `step=120,loading=600`.
+  private mutating func setTimeouts(_ text: String) throws(UserError) {
+    let flag = "--timeout-seconds"
+    for part in text.split(separator: ",", omittingEmptySubsequences: false) {
+      let words = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      let seconds = try Self.number(String(words.last ?? ""), 1...1_000_000, at: flag)
+      guard words.count == 2 else {
+        limits.seconds = seconds
+        continue
+      }
+      guard let phase = JobPhase(rawValue: String(words[0])) else {
+        throw UserError(
+          .usage, at: flag, "there is no phase \"\(words[0].prefix(80))\"",
+          fix: "phases are " + JobPhase.allCases.map(\.rawValue).joined(separator: ", "))
+      }
+      limits.phases[phase] = seconds
     }
   }
 

@@ -12,6 +12,10 @@ package struct MPIRunCommand: Sendable {
   package var isRoot: Bool
   /// Whether ranks of one host may read each other's memory; see ``CrossMemory``.
   package var usesCrossMemory: Bool
+  /// How other machines are reached: the value of Open MPI's setting.
+  package var shellArguments = RemoteShell.defaultArguments.joined(separator: " ")
+  /// Over which interface hosts talk; nil: Open MPI chooses.
+  package var networkInterface: NetworkInterface?
   /// Open MPI settings of the user, which win over those below.
   package var userSettings: Set<String> = []
   /// Variables that ranks on other hosts get.
@@ -66,16 +70,22 @@ package struct MPIRunCommand: Sendable {
     }
     let launcherFlag = isNew ? "--prtemca" : "--mca"
     if isRemote {
-      // A host that does not answer is noticed within seconds, and nobody is asked for a password.
-      let ssh =
-        "-o ConnectTimeout=5 -o ServerAliveInterval=5 -o ServerAliveCountMax=2 -o BatchMode=yes"
       list += [
         (launcherFlag, "plm", isNew ? "ssh" : "rsh"),
-        (launcherFlag, isNew ? "plm_ssh_args" : "plm_rsh_args", ssh),
+        (launcherFlag, isNew ? "plm_ssh_args" : "plm_rsh_args", shellArguments),
+        // A host that does not answer is noticed within seconds.
         (launcherFlag, "oob_tcp_keepalive_time", "5"),
         (launcherFlag, "oob_tcp_keepalive_intvl", "1"),
         (launcherFlag, "oob_tcp_keepalive_probes", "3"),
       ]
+      // Open MPI refuses a list of interfaces to use beside one of interfaces to leave out.
+      for (flag, prefix) in [("--mca", "btl_tcp_if"), (launcherFlag, "oob_tcp_if")] {
+        if let networkInterface {
+          list.append((flag, "\(prefix)_include", networkInterface.text))
+        } else if !userSettings.contains("\(prefix)_include") {
+          list.append((flag, "\(prefix)_exclude", NetworkInterface.excluded))
+        }
+      }
     } else if !isNew {
       // Starts processes on this machine alone; needs no ssh.
       list.append((launcherFlag, "plm", "isolated"))

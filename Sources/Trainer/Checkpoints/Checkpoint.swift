@@ -89,18 +89,22 @@ struct Checkpoint {
   /// - Parameters:
   ///   - output: the run's directory.
   ///   - layout: the flat vectors must have.
+  ///   - identity: of the run that is to go on.
   ///   - warn: is told of damaged checkpoints, which are passed over.
   /// - Returns: nil when there is none.
-  /// - Throws: ``UserError`` when checkpoints are there and none is whole.
-  static func newest(in output: String, layout: AdapterLayout, warn: (String) -> Void)
-    throws(UserError) -> Checkpoint?
-  {
+  /// - Throws: ``UserError`` when checkpoints are there and none is whole, or when the newest whole
+  ///   one has other settings, another base or other data: its kind is `usage` then.
+  static func newest(
+    in output: String, layout: AdapterLayout, identity: JSONObject, warn: (String) -> Void
+  ) throws(UserError) -> Checkpoint? {
     guard FileSystem.isDirectory(output) else { return nil }
     let steps = try FileSystem.list(output).compactMap(OutputDirectory.checkpointStep).sorted()
     for step in steps.reversed() {
       do throws(UserError) {
-        return try Checkpoint(directory: "\(output)/checkpoint-\(step)", layout: layout)
+        return try Checkpoint(
+          directory: "\(output)/checkpoint-\(step)", layout: layout, expected: identity)
       } catch {
+        if error.kind == .usage { throw error }
         warn("warning: \(error)\n  the checkpoint before it is used")
       }
     }
@@ -112,7 +116,7 @@ struct Checkpoint {
     return nil
   }
 
-  private init(directory: String, layout: AdapterLayout) throws(UserError) {
+  private init(directory: String, layout: AdapterLayout, expected: JSONObject) throws(UserError) {
     let manifestPath = "\(directory)/\(Self.manifestName)"
     guard let manifest = try FileSystem.readJSON(manifestPath).objectValue else {
       throw UserError(.badInput, at: manifestPath, "not a manifest")
@@ -123,7 +127,8 @@ struct Checkpoint {
         SHA256.hexadecimal(bytes) == entry["sha256"]?.stringValue
       else {
         throw UserError(
-          .badInput, at: "\(directory)/\(name)", "damaged: size or SHA-256 differ from the manifest")
+          .badInput, at: "\(directory)/\(name)", "damaged: size or SHA-256 differ from the manifest"
+        )
       }
     }
     let state = try FileSystem.readJSON("\(directory)/\(Self.stateName)")
@@ -132,6 +137,8 @@ struct Checkpoint {
     else { throw UserError(.badInput, at: "\(directory)/\(Self.stateName)", "no step in it") }
     self.step = step
     self.identity = identity
+    // Before the vectors, whose lengths follow from the settings.
+    try Self.check(identity, ofStep: step, against: expected)
     let optimizer = try SafetensorsFile(path: "\(directory)/\(Self.optimizerName)")
     func moment(_ name: String) throws(UserError) -> [Float] {
       guard let entry = optimizer.entries[name], entry.shape == [layout.elementCount] else {
@@ -146,11 +153,10 @@ struct Checkpoint {
     weights = try AdapterFile.values(of: adapter, layout: layout)
   }
 
-  /// Refuses to go on with other settings, another base or other data.
-  ///
-  /// - Parameter current: what the run has now.
-  /// - Throws: ``UserError`` that names the first difference.
-  func check(against current: JSONObject) throws(UserError) {
+  /// Refuses to go on with other settings, another base or other data; names the first difference.
+  private static func check(_ identity: JSONObject, ofStep step: Int, against current: JSONObject)
+    throws(UserError)
+  {
     for (name, value) in current.members where identity[name] != value {
       let before = identity[name]?.compactText ?? "not there"
       throw UserError(

@@ -6,6 +6,10 @@ package struct ModelOptions: Sendable, Equatable {
   package enum Quantization: String, Sendable, CaseIterable { case none, nf4 }
   /// The number format of matrix products.
   package enum MixedPrecision: String, Sendable, CaseIterable { case no, bf16 }
+  /// Who holds the frozen base: every host one copy, or every rank a slice.
+  package enum Shard: String, Sendable, CaseIterable { case none, full, auto }
+  /// Which ranks share one base that is sliced.
+  package enum ShardGroup: String, Sendable, CaseIterable { case host, world, auto }
   package enum Device: String, Sendable, CaseIterable { case auto, cpu, cuda }
 
   /// A directory in Hugging Face layout; nil is the embedded demo model.
@@ -14,6 +18,8 @@ package struct ModelOptions: Sendable, Equatable {
   package var doubleQuantization: Bool
   package var quantizesRouter: Bool
   package var mixedPrecision: MixedPrecision
+  package var shard: Shard
+  package var shardGroup: ShardGroup
   package var device: Device
   /// 0: as many as the environment says.
   package var threads: Int
@@ -37,8 +43,15 @@ package struct ModelOptions: Sendable, Equatable {
 
   package static let machineOptions = [
     Option(
+      "shard", .choice(words(Shard.self)), default: .text("auto"),
+      "Where the base lies: none is one copy per host that its ranks read, full is a slice per rank, "
+        + "gathered layer by layer; auto takes none where that fits."),
+    Option(
+      "shard-group", .choice(words(ShardGroup.self)), default: .text("auto"),
+      "Ranks that hold a sliced base together: those of a host, or all."),
+    Option(
       "device", .choice(words(Device.self)), default: .text("auto"),
-      "Where to compute; auto takes a GPU where there is one."),
+      "Where to compute; this version computes on CPUs alone."),
     Option(
       "threads", .integer(0...1024), default: .integer(0),
       defaultText: "0, this process's share of the cores",
@@ -52,6 +65,8 @@ package struct ModelOptions: Sendable, Equatable {
     doubleQuantization = options.flag("double-quant")
     quantizesRouter = options.flag("quant-router")
     mixedPrecision = options.choice("mixed-precision", as: MixedPrecision.self)
+    shard = options.choice("shard", as: Shard.self)
+    shardGroup = options.choice("shard-group", as: ShardGroup.self)
     device = options.choice("device", as: Device.self)
     threads = options.integer("threads")
     for name in ["double-quant", "quant-router"] where options.flag(name) && quantization == .none {
@@ -69,6 +84,8 @@ package struct ModelOptions: Sendable, Equatable {
       ("double-quant", .bool(doubleQuantization)),
       ("quant-router", .bool(quantizesRouter)),
       ("mixed-precision", .string(mixedPrecision.rawValue)),
+      ("shard", .string(shard.rawValue)),
+      ("shard-group", .string(shardGroup.rawValue)),
       ("device", .string(device.rawValue)),
       ("threads", .integer(threads)),
     ]

@@ -2,15 +2,20 @@ package import Support
 
 /// The directory of a run: its name when none is given, and what it may hold before the start.
 package enum OutputDirectory {
-  /// The first of `runs/NAME-1`, `runs/NAME-2`, ... that does not exist.
+  /// Makes the first of `runs/NAME-1`, `runs/NAME-2`, ... that does not exist; runs that start at
+  /// the same time get one each.
   ///
   /// - Parameters:
   ///   - name: usually ``baseName(of:)``.
   ///   - parent: the directory above.
-  /// - Returns: the path; nothing is made.
-  package static func firstFree(name: String, under parent: String = "runs") -> String {
+  /// - Returns: the path.
+  /// - Throws: ``UserError`` when it cannot be made.
+  package static func makeFirstFree(name: String, under parent: String = "runs") throws(UserError)
+    -> String
+  {
+    try FileSystem.makeDirectories(parent)
     var number = 1
-    while FileSystem.exists("\(parent)/\(name)-\(number)") { number += 1 }
+    while try !FileSystem.makeNewDirectory("\(parent)/\(name)-\(number)") { number += 1 }
     return "\(parent)/\(name)-\(number)"
   }
 
@@ -46,6 +51,18 @@ package enum OutputDirectory {
     guard FileSystem.isDirectory(path) else { return nil }
     let steps = try FileSystem.list(path).compactMap(checkpointStep)
     return steps.max().map { ("\(path)/checkpoint-\($0)", $0) }
+  }
+
+  /// Removes what a run that was killed in the middle of a save left half written.
+  static func removeLeftovers(in path: String) throws(UserError) {
+    for name in try FileSystem.list(path) {
+      let isCheckpoint = name.hasPrefix(".checkpoint-") && name.hasSuffix(".tmp")
+      // The names of FileSystem.writeAtomically.
+      let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+      let isFile =
+        parts.count > 2 && parts[parts.count - 2] == "tmp" && Int(parts.last ?? "") != nil
+      if isCheckpoint || isFile { try FileSystem.remove("\(path)/\(name)") }
+    }
   }
 
   /// 120 for `checkpoint-120`; nil for every other name, temporary ones included.

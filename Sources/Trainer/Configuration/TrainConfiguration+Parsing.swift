@@ -20,7 +20,11 @@ extension TrainConfiguration {
 
     learningRate = options.number("lr")
     scheduler = options.choice("lr-scheduler", as: Scheduler.self)
-    warmupSteps = options.integer("warmup-steps")
+    // The demo's default belongs to its own number of steps.
+    warmupSteps =
+      options.isGiven("warmup-steps")
+      ? options.integer("warmup-steps")
+      : min(options.integer("warmup-steps"), (maxSteps ?? .max) / 10)
     weightDecay = options.number("weight-decay")
     adamBeta1 = options.number("adam-beta1")
     adamBeta2 = options.number("adam-beta2")

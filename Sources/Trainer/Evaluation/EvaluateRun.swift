@@ -20,10 +20,11 @@ struct EvaluateRun {
     let session = try ModelSession(
       configuration.base, directory: directory, group: group, environment: environment)
     let shape = session.base.configuration
+    group.progress.enter(.data)
     let set = try SampleSet(
       path: configuration.samples.data ?? demo?.heldOutData ?? "", options: configuration.samples,
       trainOn: .completion, modelDirectory: directory, vocabularySize: shape.vocabularySize,
-      limit: configuration.limit)
+      limit: configuration.limit, keepsQuestions: configuration.maxNewTokens > 0)
     let adapter = try configuration.adapter.map { path throws(UserError) in
       try AdapterFile(directory: path, configuration: shape, base: session.base.files)
     }
@@ -35,7 +36,8 @@ struct EvaluateRun {
     if let tokenizer = set.tokenizer, configuration.maxNewTokens > 0, !set.questions.isEmpty {
       questions = MatchEvaluation(
         questions: set.questions, tokenizer: tokenizer.tokenizer, endIDs: set.endIDs(shape),
-        maximumNewTokens: configuration.maxNewTokens, group: group)
+        maximumNewTokens: configuration.maxNewTokens,
+        isLockStep: session.placement.isLockStep, group: group)
     }
     let plan = try session.makePlan(adapters: adapter?.layout)
     var bytes = try MemoryPlan.activationByteCount(
@@ -52,6 +54,7 @@ struct EvaluateRun {
         adapters: session.makeWeights($0.layout, $0.values), positionCount: longest,
         arenaByteCount: bytes)
     }
+    group.progress.enter(.evaluation)
     let comparison = try Comparison.run(
       base: base, adapted: adapted, evaluation: evaluation, questions: questions,
       reporter: session.reporter)

@@ -43,12 +43,12 @@ struct GenerateRun {
       let isSilent = group.rank != 0
       if let title, !isSilent { Console.writeOutput("\(title):\n") }
       _ = try model.complete(
-        prompts: [prompt], maximumNewTokens: configuration.maxNewTokens, endIDs: endIDs
-      ) { _, id in
-        let text = decoder.append(id)
-        if !isSilent { Console.writeOutput(text) }
-        return true
-      }
+        prompts: [prompt], maximumNewTokens: configuration.maxNewTokens, endIDs: endIDs,
+        didAppend: { _, id in
+          let text = decoder.append(id)
+          if !isSilent { Console.writeOutput(text) }
+          return true
+        })
       if !isSilent { Console.writeOutput(decoder.finish() + "\n") }
     }
     if configuration.compares || adapter == nil {

@@ -50,8 +50,14 @@ struct LossEvaluation {
       PackRuns.run(ofRank: $0, packCount: packs.count, worldSize: group.worldSize)
     }
     var sums: [Double] = []
-    for pack in packs[runs[group.rank]] {
-      sums.append(try model.loss(model.forward(pack, retention: .nothing), gradientScale: nil).lossSum)
+    for turn in 0..<(runs.map(\.count).max() ?? 0) {
+      guard turn < runs[group.rank].count else {
+        try model.skipPass(isTraining: false)
+        continue
+      }
+      let pack = packs[runs[group.rank].lowerBound + turn]
+      let pass = try model.forward(pack, retention: .nothing)
+      sums.append(try model.loss(pass, gradientScale: nil).lossSum)
       progress(sums.count, runs[group.rank].count)
     }
     let all = try group.allGather(sums, counts: runs.map(\.count))

@@ -17,6 +17,8 @@ struct MatchEvaluation {
   let tokenizer: any Tokenizer
   let endIDs: Set<Int32>
   let maximumNewTokens: Int
+  /// Whether ranks must run the same passes, because they gather the base together.
+  let isLockStep: Bool
   let group: any ProcessGroup
 
   private var batches: [Range<Int>] {
@@ -50,10 +52,12 @@ struct MatchEvaluation {
     }
     func questionCount(_ run: Range<Int>) -> Int { run.reduce(0) { $0 + batches[$1].count } }
     var matches: [Double] = []
-    for batch in batches[runs[group.rank]] {
+    for round in 0..<(runs.map(\.count).max() ?? 0) {
+      let batch =
+        round < runs[group.rank].count ? batches[runs[group.rank].lowerBound + round] : 0..<0
       let results = try model.complete(
         prompts: batch.map { questions[$0].prompt }, maximumNewTokens: maximumNewTokens,
-        endIDs: endIDs)
+        endIDs: endIDs, isAnyActive: isLockStep ? { try !group.allAgree(!$0) } : { $0 })
       for (question, result) in zip(batch, results) {
         let text = tokenizer.decodeContinuation(result.ids)
         matches.append(result.hasEnded && text == questions[question].answer ? 1 : 0)

@@ -2,11 +2,11 @@ internal import Support
 
 /// What `metrics.jsonl` says about one step.
 package struct MetricsRecord: Sendable, Equatable {
-  /// 1-based; 0 is an evaluation before the first step.
+  /// 1-based.
   package var step: Int
-  /// Nats per target token, without the router's loss. nil in a record of an evaluation alone.
+  /// Nats per target token, without the router's loss.
   package var loss: Double?
-  /// Unscaled mean over the packs; nil for models without router.
+  /// Unscaled mean over the packs; 0 for models without router.
   package var routerLoss: Double?
   /// Before clipping.
   package var gradientNorm: Double?

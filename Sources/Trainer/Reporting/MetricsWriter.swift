@@ -1,8 +1,12 @@
 package import Support
 
 /// Writes `metrics.jsonl`: one JSON object a step, in the file when ``append(_:)`` returns.
+///
+/// Records that could not be written are kept and written before the next, so that a disk that was
+/// full for a while leaves no gap.
 package struct MetricsWriter: ~Copyable {
   private let file: AppendFile
+  private var pending = ""
 
   /// Opens the file of a run.
   ///
@@ -18,8 +22,10 @@ package struct MetricsWriter: ~Copyable {
     file = try AppendFile(path: path)
   }
 
-  package borrowing func append(_ record: MetricsRecord) throws(UserError) {
-    try file.append(record.json.compactText + "\n")
+  package mutating func append(_ record: MetricsRecord) throws(UserError) {
+    pending += record.json.compactText + "\n"
+    try file.append(pending)
+    pending = ""
   }
 
   /// Keeps the records up to a step; a crash leaves the old file or the new one.

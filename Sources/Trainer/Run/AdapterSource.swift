@@ -41,6 +41,19 @@ struct AdapterSource {
     values = layout.initialValues(seed: UInt64(bitPattern: Int64(configuration.seed)))
   }
 
+  /// The settings as used: an adapter to begin with brings its own, and dense models have no router.
+  func settings(of configuration: TrainConfiguration) -> TrainConfiguration {
+    let settings = layout.settings
+    var used = configuration
+    used.loraRank = settings.loraRank
+    used.loraAlpha = settings.alpha
+    // The shortest decimal that is this float32.
+    used.loraDropout = Double("\(settings.dropout)") ?? Double(settings.dropout)
+    used.usesRankStabilizedScaling = settings.isRankStabilized
+    used.loraTargets = LoRATarget.allCases.filter(settings.targets.contains)
+    return used
+  }
+
   /// Flags the user gave must agree with the adapter that the run begins with.
   private static func checkFlags(
     _ configuration: TrainConfiguration, _ settings: LoRASettings, _ directory: String

@@ -1,6 +1,5 @@
 internal import Compute
 internal import Data
-internal import Glibc
 internal import Model
 
 /// What a rank's memory goes to, known before the first step.
@@ -45,11 +44,6 @@ struct MemoryPlan {
       tokenCount: shapes.map(\.tokens).max() ?? 1, targetCount: shapes.map(\.targets).max() ?? 1,
       retention: retention, hasDropout: hasDropout)
   }
-
-  /// Memory that this process could still take, in bytes.
-  static func availableByteCount() -> Int {
-    Int(sysconf(Int32(_SC_AVPHYS_PAGES))) * Int(sysconf(Int32(_SC_PAGESIZE)))
-  }
 }
 
 /// Bytes for people.
@@ -58,7 +52,9 @@ enum ByteText {
   static func short(_ byteCount: Int) -> String {
     var value = Double(byteCount)
     for unit in ["B", "kB", "MB", "GB"] {
-      if value < 1000 { return "\(unit == "B" ? "\(byteCount)" : NumberText.fixed(value, digits: 1)) \(unit)" }
+      if value < 1000 {
+        return "\(unit == "B" ? "\(byteCount)" : NumberText.fixed(value, digits: 1)) \(unit)"
+      }
       value /= 1000
     }
     return "\(NumberText.fixed(value, digits: 1)) TB"

@@ -19,13 +19,14 @@ struct Reporter {
     if !isSilent { Console.writeError(text + "\n") }
   }
 
-  /// A progress bar, or lines every so many steps.
-  func bar(_ label: String, total: Int, completed: Int = 0, every: Int) -> ProgressBar {
-    let write: (String) -> Void = isSilent ? { _ in } : { Console.writeError($0) }
+  /// A progress bar, or lines every so many steps; with nil nothing where there is no terminal.
+  func bar(_ label: String, total: Int, completed: Int = 0, every: Int?) -> ProgressBar {
+    let isShown = !isSilent && (environment.isTerminal || every != nil)
+    let write: (String) -> Void = isShown ? { Console.writeError($0) } : { _ in }
     return ProgressBar(
       label: label, total: total, completed: completed,
       style: environment.isTerminal
-        ? .terminal(columns: environment.terminalColumns) : .lines(every: every),
+        ? .terminal(columns: environment.terminalColumns) : .lines(every: every ?? 1),
       clock: { SteadyClock.seconds() }, write: write)
   }
 }
@@ -34,7 +35,9 @@ struct Reporter {
 struct ModelSession {
   let backend: any Backend
   let base: LoadedBase
+  let placement: BasePlacement
   let reporter: Reporter
+  private let progress: ProgressReporter
 
   /// Chooses the device and loads the base.
   ///
@@ -49,6 +52,8 @@ struct ModelSession {
     environment: ProgramEnvironment
   ) throws {
     reporter = Reporter(group: group, environment: environment)
+    progress = group.progress
+    progress.enter(.loading)
     let (backend, remark) = try Assembly.backend(options, environment: environment)
     self.backend = backend
     reporter.note(
@@ -56,27 +61,44 @@ struct ModelSession {
         + "\(group.worldSize == 1 ? "rank" : "ranks"), \(backend.summary)")
     if let remark { reporter.note(remark) }
     let isNF4 = options.quantization == .nf4
-    var bar = reporter.bar("loading", total: 1, every: 1 << 30)
+    var bar = reporter.bar("loading", total: 1, every: nil)
     var isFirst = true
-    let reporter = reporter
-    base = try LoadedBase.load(
+    let (reporter, progress) = (reporter, progress)
+    let description = try LoadedBase.Description(
       directory: directory,
       quantization: QuantizationSettings(
         isNF4: isNF4, isDouble: options.doubleQuantization, includesRouter: options.quantizesRouter),
-      backend: backend
-    ) { done, total in
+      backend: backend)
+    let (placement, reason) = try BasePlacement.choose(
+      options, byteCount: description.byteCount, group: group, environment: environment)
+    self.placement = placement
+    base = try LoadedBase(description, placement: placement, backend: backend) { done, total in
       if isFirst {
-        bar = reporter.bar("loading", total: total, every: 1 << 30)
+        bar = reporter.bar("loading", total: total, every: nil)
         isFirst = false
       }
       bar.update(ProgressBar.Status(step: done))
+      progress.move()
     }
     bar.finish()
     let shape = base.configuration
     let experts = shape.isMixture ? ", \(shape.expertCount) experts" : ""
     reporter.note(
       "model \(directory): \(shape.architecture.rawValue), \(shape.layerCount) layers\(experts), "
-        + "\(isNF4 ? "nf4" : "not quantized"), \(ByteText.short(base.byteCount))")
+        + "\(isNF4 ? "nf4" : "not quantized"), \(ByteText.short(description.byteCount))")
+    if group.worldSize > 1 { reporter.note(reason) }
+    noteBrokenBlocks()
+  }
+
+  /// See docs/decisions/0002 for what such matrices mean.
+  private func noteBrokenBlocks() {
+    let items = base.layouts.flatMap(\.items).filter { item in
+      if case .nf4 = item.format { item.columns > 64 && item.columns % 64 != 0 } else { false }
+    }
+    guard let first = items.first else { return }
+    reporter.note(
+      "warning: \(items.count) nf4 matrices have rows that are no whole blocks of 64 (first "
+        + "\(first.name), width \(first.columns)); they lose more than others, as in bitsandbytes")
   }
 
   /// A model over the base with an arena of its own.
@@ -84,7 +106,8 @@ struct ModelSession {
     -> CausalLM
   {
     try CausalLM(
-      configuration: base.configuration, layouts: base.layouts, stream: base.stream,
+      configuration: base.configuration, layouts: base.layouts,
+      stream: ReportingLayers(base.stream, progress: progress),
       adapters: adapters, positionCount: positionCount,
       arena: Arena(
         storage: try backend.makeStorage(byteCount: arenaByteCount), name: "activations"),

@@ -17,7 +17,8 @@ struct RunState {
   /// of steps, and where it computes.
   private static let changeableSettings: Set<String> = [
     "output", "eval-data", "eval-steps", "save-steps", "logging-steps", "keep-checkpoints",
-    "max-steps", "epochs", "threads", "device", "gradient-checkpointing", "model", "data",
+    "max-steps", "epochs", "threads", "device", "shard", "shard-group", "gradient-checkpointing",
+    "model", "data",
     "init-adapter",
   ]
 
@@ -39,9 +40,10 @@ struct RunState {
       return
     }
     // Rank 0 reads; the others need not see the files.
-    let checkpoint = group.rank == 0
-      ? try Checkpoint.newest(in: output, layout: source.layout, warn: reporter.note) : nil
-    try checkpoint?.check(against: identity)
+    let checkpoint =
+      group.rank == 0
+      ? try Checkpoint.newest(
+        in: output, layout: source.layout, identity: identity, warn: reporter.note) : nil
     let found = Int(try group.broadcast("\(checkpoint?.step ?? 0)")) ?? 0
     guard found > 0 else {
       reporter.note("nothing to resume in \(output); starting at step 1")
@@ -56,6 +58,7 @@ struct RunState {
     try group.broadcast(array: &first)
     try group.broadcast(array: &second)
     reporter.note("resuming after step \(found)")
+    if group.rank == 0 { group.progress.announceSaved(step: found) }
     step = found
     self.weights = weights
     moments = (first, second)

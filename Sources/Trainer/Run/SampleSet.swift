@@ -8,7 +8,7 @@ struct SampleSet {
   let dataset: Dataset
   /// Nil when the model directory has none; rows were tokens then.
   let tokenizer: LoadedTokenizer?
-  /// Prompts and expected answers, where rows have both.
+  /// Prompts and expected answers, where rows have both and they were asked for.
   let questions: [MatchEvaluation.Question]
 
   /// Reads a dataset.
@@ -20,24 +20,15 @@ struct SampleSet {
   ///   - modelDirectory: has the tokenizer.
   ///   - vocabularySize: token ids lie below it.
   ///   - limit: the first rows only; nil for all.
+  ///   - keepsQuestions: whether prompts and answers are kept for the exact match.
   ///   - progress: called with bytes done and in all.
   /// - Throws: ``UserError`` for whatever is wrong with it.
   init(
     path: String, options: SampleOptions, trainOn: TrainConfiguration.TrainOn,
     modelDirectory: String, vocabularySize: Int, limit: Int? = nil,
+    keepsQuestions: Bool = false,
     progress: (@Sendable (_ done: Int, _ total: Int) -> Void)? = nil
   ) throws {
-    let hasTokenizer = TokenizerFactory.fileNames.contains {
-      $0.hasPrefix("tokenizer.") && FileSystem.exists("\(modelDirectory)/\($0)")
-    }
-    let tokenizer = hasTokenizer ? try TokenizerFactory.load(directory: modelDirectory) : nil
-    if let tokenizer, tokenizer.tokenizer.vocabularySize > vocabularySize {
-      throw UserError(
-        .badInput, at: tokenizer.path,
-        "the tokenizer has \(tokenizer.tokenizer.vocabularySize) tokens, but the model's "
-          + "vocabulary \(vocabularySize)",
-        fix: "use the tokenizer that belongs to the model")
-    }
     let reader = try DatasetReader(
       path: path,
       prompt: options.prompt.map { text throws(UserError) in
@@ -47,6 +38,14 @@ struct SampleSet {
         try RowTemplate(text, name: "--completion")
       },
       vocabularySize: vocabularySize)
+    let tokenizer: LoadedTokenizer?
+    do {
+      tokenizer = try Self.tokenizer(of: modelDirectory, vocabularySize: vocabularySize)
+    } catch {
+      // Rows of tokens need none, so that one of an unknown kind does not matter.
+      guard (try? reader.holdsTokens()) == true else { throw error }
+      tokenizer = nil
+    }
     let builder = SampleBuilder(
       tokenizer,
       settings: SampleBuilder.Settings(
@@ -56,7 +55,7 @@ struct SampleSet {
     self.tokenizer = tokenizer
 
     var questions: [MatchEvaluation.Question] = []
-    if let tokenizer {
+    if let tokenizer, keepsQuestions {
       let bos = tokenizer.addsBOS ? tokenizer.tokenizer.bosID.map { [$0] } ?? [] : []
       try reader.forEachRow { row, _ in
         guard case .pair(let prompt, let completion) = row, questions.count < limit ?? .max else {
@@ -69,6 +68,25 @@ struct SampleSet {
       }
     }
     self.questions = questions
+  }
+
+  /// The tokenizer of a model directory; nil where there is none.
+  private static func tokenizer(of directory: String, vocabularySize: Int) throws(UserError)
+    -> LoadedTokenizer?
+  {
+    let isThere = TokenizerFactory.fileNames.contains {
+      $0.hasPrefix("tokenizer.") && FileSystem.exists("\(directory)/\($0)")
+    }
+    guard isThere else { return nil }
+    let loaded = try TokenizerFactory.load(directory: directory)
+    guard loaded.tokenizer.vocabularySize <= vocabularySize else {
+      throw UserError(
+        .badInput, at: loaded.path,
+        "the tokenizer has \(loaded.tokenizer.vocabularySize) tokens, but the model's "
+          + "vocabulary \(vocabularySize)",
+        fix: "use the tokenizer that belongs to the model")
+    }
+    return loaded
   }
 
   /// SHA-256 over all tokens and labels.

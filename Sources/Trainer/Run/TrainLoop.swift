@@ -30,23 +30,35 @@ struct TrainLoop {
     self.reporter = reporter
   }
 
+  /// How the loop has ended.
+  enum Outcome {
+    case finished
+    /// On request, after this many steps, which are saved.
+    case stopped(afterStep: Int)
+  }
+
   /// Runs the steps after `done`, then saves the adapter.
   ///
-  /// - Parameter done: steps that were done before.
-  /// - Throws: what a step throws; and at the end, when the last save failed.
-  mutating func run(from done: Int) throws {
+  /// - Parameter done: steps that were done before, and are saved.
+  /// - Returns: whether it came to the last step.
+  /// - Throws: what a step throws; and at the end, when something could not be written.
+  mutating func run(from done: Int) throws -> Outcome {
     let total = plan.totalSteps
-    let metrics: MetricsWriter? = group.rank == 0
+    var metrics: MetricsWriter? =
+      group.rank == 0
       ? try MetricsWriter(path: files.metricsPath, resumingAfter: done) : nil
+    var metricsError: UserError?
     var bar = reporter.bar(
       "step", total: total, completed: done, every: configuration.loggingSteps)
     var lastSaveError: UserError?
     var number = done
-    while number < total {
+    var isStopping = try !group.allAgree(!group.progress.isStopRequested)
+    while number < total && !isStopping {
       number += 1
+      group.progress.enter(.step, step: number)
       let start = SteadyClock.seconds()
       let sentBefore = group.bytesSent
-      let (stepPlan, packs) = makeStep(number)
+      let (stepPlan, packs) = plan.makeStep(number, of: samples, on: group)
       let result = try step.run(stepPlan, packs: packs)
       let sent = Double(group.bytesSent - sentBefore)
       let seconds = SteadyClock.seconds() - start
@@ -60,28 +72,66 @@ struct TrainLoop {
       record.tokens = stepPlan.tokens
       record.tokensPerSecond = Double(stepPlan.tokens) / seconds
       record.stepSeconds = seconds
-      record.bytesSent = Int(try group.allGather([sent]).reduce(0) { $0 + $1[0] })
+      // One rank that was asked to stop is enough; all of them stop after this step.
+      let shared = try group.allGather([sent, group.progress.isStopRequested ? 1 : 0])
+      record.bytesSent = Int(shared.reduce(0) { $0 + $1[0] })
+      isStopping = shared.contains { $0[1] != 0 } && number < total
       record.peakMemoryByteCount = PeakMemory.byteCount()
       bar.update(
         ProgressBar.Status(
           step: number, loss: result.loss, gradientNorm: result.gradientNorm,
           learningRate: result.learningRate, tokensPerSecond: record.tokensPerSecond))
-      if let evaluation, isDue(configuration.evaluationSteps, number, total) {
+      if let evaluation, !isStopping, isDue(configuration.evaluationSteps, number, total) {
+        group.progress.enter(.evaluation)
         let loss = try evaluation.run(step.model)
         record.evaluationLoss = loss
         bar.note("step \(number): evaluation loss \(NumberText.fixed(loss, digits: 4))")
       }
-      try metrics?.append(record)
-      if configuration.saveSteps > 0, isDue(configuration.saveSteps, number, total) {
+      do throws(UserError) {
+        try metrics?.append(record)
+        metricsError = nil
+      } catch {
+        if metricsError == nil { bar.note("warning: \(error.unfixed); training goes on") }
+        metricsError = error
+      }
+      if isStopping || isDue(configuration.saveSteps, number, total) {
         lastSaveError = try save(step: number)
-        if let lastSaveError { bar.note("warning: checkpoint not written: \(lastSaveError)") }
+        if let lastSaveError {
+          bar.note("warning: checkpoint not written: \(lastSaveError.unfixed); training goes on")
+        }
       }
     }
     bar.finish()
-    if group.rank == 0 {
-      try files.writeAdapter(step.model.backend.download(step.weights))
+    if isStopping {
+      if let lastSaveError { throw lastSaveError }
+      return .stopped(afterStep: number)
     }
-    if let lastSaveError { throw lastSaveError }
+    group.progress.enter(.finishing)
+    if group.rank == 0 {
+      try finish(checkpoint: lastSaveError, metrics: metricsError)
+    }
+    return .finished
+  }
+
+  /// Saves the adapter; then tells what else could not be written.
+  private func finish(checkpoint: UserError?, metrics: UserError?) throws {
+    let weights = try weights()
+    do throws(UserError) {
+      try files.writeAdapter(weights)
+    } catch {
+      let newest = try? OutputDirectory.newestCheckpoint(in: files.output)
+      throw UserError(
+        .system, at: error.location, "the adapter was not written: \(error.message)",
+        fix: newest.map {
+          "make room, then go on with --resume from \($0.path), which is whole"
+        } ?? "make room and run again; there is no checkpoint")
+    }
+    guard let error = checkpoint ?? metrics else { return }
+    throw UserError(
+      .system, at: error.location,
+      (checkpoint == nil ? "metrics are missing: " : "the last checkpoint was not written: ")
+        + "\(error.message); the adapter is whole in \(files.output)",
+      fix: "make room on the disk")
   }
 
   /// Every so many steps, and at the end.
@@ -89,23 +139,11 @@ struct TrainLoop {
     number == total || (interval > 0 && number % interval == 0)
   }
 
-  /// The packs of a step, of which this rank lays out its own run.
-  private mutating func makeStep(_ number: Int) -> (StepPlan, [PackInput]) {
-    let packs = plan.packs(ofStep: number)
-    let indices = packs.joined()
-    let stepPlan = StepPlan(
-      step: number, packCount: packs.count,
-      targetTokens: max(1, indices.reduce(0) { $0 + samples[$1].targetTokens }),
-      tokens: indices.reduce(0) { $0 + samples[$1].tokens.count })
-    let run = PackRuns.run(
-      ofRank: group.rank, packCount: packs.count, worldSize: group.worldSize)
-    return (stepPlan, packs[run].map { PackInput(Pack($0, of: samples)) })
-  }
-
   /// Gathers the moments and writes a checkpoint on rank 0.
   ///
   /// - Returns: why it could not be written; training goes on then, and older checkpoints stay.
   private func save(step number: Int) throws -> UserError? {
+    group.progress.enter(.checkpoint)
     let backend = step.model.backend
     let moments = try [step.optimizer.firstMoment, step.optimizer.secondMoment].map { slice in
       try step.exchange.withFreeBuffer { whole in
@@ -118,6 +156,7 @@ struct TrainLoop {
       try files.writeCheckpoint(
         step: number, weights: weights(), firstMoment: moments[0], secondMoment: moments[1],
         keeping: configuration.keepCheckpoints)
+      group.progress.announceSaved(step: number)
       return nil
     } catch {
       return error

@@ -25,13 +25,18 @@ struct TrainRun {
     let session = try ModelSession(
       configuration.base, directory: modelDirectory, group: group, environment: environment)
     let reporter = session.reporter
+    let progress = group.progress
+    progress.enter(.data)
     let training = try SampleSet(
       path: dataPath, options: configuration.samples, trainOn: configuration.trainOn,
-      modelDirectory: modelDirectory, vocabularySize: session.base.configuration.vocabularySize)
+      modelDirectory: modelDirectory, vocabularySize: session.base.configuration.vocabularySize
+    ) { _, _ in progress.move() }
     let heldOut = try heldOutPath.map {
       try SampleSet(
         path: $0, options: configuration.samples, trainOn: configuration.trainOn,
-        modelDirectory: modelDirectory, vocabularySize: session.base.configuration.vocabularySize)
+        modelDirectory: modelDirectory, vocabularySize: session.base.configuration.vocabularySize,
+        keepsQuestions: isDemo
+      ) { _, _ in progress.move() }
     }
     report(training, dataPath, session)
 
@@ -49,13 +54,15 @@ struct TrainRun {
     }
 
     let source = try AdapterSource(configuration, base: session.base)
+    let used = source.settings(of: configuration)
     let output = try prepareOutput()
     let state = try RunState(
-      configuration: configuration, output: output, source: source, training: training,
+      configuration: used, output: output, source: source, training: training,
       base: session.base, group: group, reporter: reporter)
     let exchange = try GradientExchange(
       group: group, elementCount: source.layout.elementCount,
-      maximumPackCount: configuration.packsPerStep, backend: session.backend)
+      maximumPackCount: min(configuration.packsPerStep, training.dataset.samples.count),
+      backend: session.backend)
     let evaluation = heldOut.map {
       LossEvaluation(
         samples: $0.dataset.samples, packTokens: max(2048, configuration.samples.maxLength),
@@ -103,21 +110,29 @@ struct TrainRun {
       baseModel: configuration.base.model ?? "accelerate-swift-demo", identity: state.identity)
     if group.rank == 0 {
       try files.writeSettings(
-        configuration, output: output, tokenizer: training.tokenizer, modelDirectory: modelDirectory)
+        used, output: output, tokenizer: training.tokenizer, modelDirectory: modelDirectory)
     }
     var loop = TrainLoop(
       configuration: configuration, plan: plan, samples: training.dataset.samples, step: step,
       evaluation: evaluation, files: files, reporter: reporter)
-    try loop.run(from: state.step)
+    if case .stopped(let step) = try loop.run(from: state.step) {
+      reporter.note(
+        step > 0
+          ? "stopped after step \(step), which is saved; --resume --output \(output) goes on"
+          : "stopped before the first step")
+      return ExitCode.savedPleaseRequeue
+    }
 
     if let questions, let evaluation {
       let bare = try session.makeModel(
         adapters: nil, positionCount: longest, arenaByteCount: memory.activationByteCount)
+      group.progress.enter(.evaluation)
       let comparison = try Comparison.run(
         base: bare, adapted: model, evaluation: evaluation, questions: questions,
         reporter: reporter)
       if group.rank == 0 { Console.writeOutput(comparison.table) }
     }
+    group.progress.enter(.finishing)
     reporter.note("adapter: \(output)")
     return ExitCode.success
   }
@@ -128,20 +143,24 @@ struct TrainRun {
   private func prepareOutput() throws -> String {
     var output = configuration.output ?? ""
     if configuration.output == nil {
-      let free = group.rank == 0
-        ? OutputDirectory.firstFree(name: OutputDirectory.baseName(of: configuration)) : ""
+      let free =
+        group.rank == 0
+        ? try OutputDirectory.makeFirstFree(name: OutputDirectory.baseName(of: configuration)) : ""
       output = try group.broadcast(free)
     }
     if group.rank == 0 {
       try OutputDirectory.check(output, resumes: configuration.resumes)
       try FileSystem.makeDirectories(output)
+      try OutputDirectory.removeLeftovers(in: output)
+      group.progress.announceOutput(output)
     }
     return output
   }
 
   private func report(_ set: SampleSet, _ path: String, _ session: ModelSession) {
     let summary = set.dataset.summary
-    var line = "data \(path): \(summary.rows) rows, \(summary.tokens) tokens, "
+    var line =
+      "data \(path): \(summary.rows) rows, \(summary.tokens) tokens, "
       + "\(summary.targetTokens) trained, longest \(summary.longest)"
     if summary.dropped > 0 { line += ", \(summary.dropped) dropped as too long" }
     if summary.truncated > 0 { line += ", \(summary.truncated) prompts cut" }
@@ -152,7 +171,8 @@ struct TrainRun {
     set.tokenizer.map {
       MatchEvaluation(
         questions: set.questions, tokenizer: $0.tokenizer,
-        endIDs: set.endIDs(session.base.configuration), maximumNewTokens: 128, group: group)
+        endIDs: set.endIDs(session.base.configuration), maximumNewTokens: 128,
+        isLockStep: session.placement.isLockStep, group: group)
     }
   }
 
@@ -188,7 +208,7 @@ struct TrainRun {
     case .off: retention = .activations
     case .auto:
       // All ranks of a host share its memory; the decision must be the same everywhere.
-      let room = MemoryPlan.availableByteCount() / group.localWorldSize
+      let room = HostMemory.availableByteCount() / group.localWorldSize
       let fits = try byteCount(.activations) + adapterByteCount + exchange.byteCount < room * 8 / 10
       retention = try group.allAgree(fits) ? .activations : .inputs
     }
@@ -205,7 +225,11 @@ struct TrainRun {
     let samples = training.dataset.samples
     switch configuration.packing {
     case .tokens(let count):
-      return [(max(count, training.dataset.summary.longest), count)]
+      // No pack has more than all samples together.
+      let summary = training.dataset.summary
+      return [
+        (min(max(count, summary.longest), summary.tokens), min(count, summary.targetTokens))
+      ]
     case .samples(let count):
       // The longest samples together.
       let tokens = samples.map(\.tokens.count).sorted().suffix(count).reduce(0, +)

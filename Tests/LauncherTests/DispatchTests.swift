@@ -1,8 +1,9 @@
 import Support
+import TestSupport
 import Testing
 
 /// What a user sees of the dispatch. Runs the program that was built beside the tests.
-@Suite struct CommandTests {
+@Suite struct DispatchTests {
   @Test func helpAndVersionGoToStandardOutput() throws {
     for arguments in [["--help"], ["-h"], ["help"]] {
       let run = try ProgramRun(arguments)

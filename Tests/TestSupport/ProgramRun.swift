@@ -1,14 +1,16 @@
-import DistributedTraining
-import Glibc
-import Support
+internal import DistributedTraining
+internal import Glibc
+internal import Support
 
 /// Runs the program that was built beside the tests and collects what it writes.
-struct ProgramRun {
-  var exitCode: Int32
-  var output: String
-  var errors: String
+package struct ProgramRun {
+  package var exitCode: Int32
+  package var output: String
+  package var errors: String
+  /// How often standard output had something new.
+  package var outputPartCount = 0
 
-  static let program: String = {
+  package static let program: String = {
     var buffer = [CChar](repeating: 0, count: 4096)
     let count = unsafe readlink("/proc/self/exe", &buffer, buffer.count)
     let own = String(
@@ -19,18 +21,27 @@ struct ProgramRun {
   /// - Parameters:
   ///   - arguments: of the program.
   ///   - changes: variables to set; nil removes one.
+  ///   - terminalColumns: gives the program a terminal of this width; all it writes is `output`.
+  ///   - fileLimit: the largest file it may write, in units of 1024 bytes; nil for any.
   ///   - whileRunning: called with the process number once it runs.
-  init(
+  package init(
     _ arguments: [String], environment changes: [String: String?] = [:],
-    whileRunning: (Int32) -> Void = { _ in }
+    terminalColumns: Int? = nil, fileLimit: Int? = nil, whileRunning: (Int32) -> Void = { _ in }
   ) throws {
     var environment = KernelFile.environment()
     for (name, value) in changes { environment[name] = value }
-    let output = try RankOutput.pipe()
+    let output = try terminalColumns.map(Self.terminal) ?? RankOutput.pipe()
     let errors = try RankOutput.pipe()
-    var child = ChildProcess(
-      program: Self.program, arguments: [Self.program] + arguments, environment: environment)
-    child.descriptors = [(output.writing, 1), (errors.writing, 2)]
+    var words = [Self.program] + arguments
+    if let fileLimit {
+      // Writing beyond the limit is an error then, and no signal that ends the program.
+      words =
+        ["/bin/bash", "-c", "trap '' XFSZ; ulimit -f \(fileLimit); exec \"$@\"", "bash"] + words
+    }
+    var child = ChildProcess(program: words[0], arguments: words, environment: environment)
+    child.descriptors = [
+      (output.writing, 1), (terminalColumns == nil ? errors.writing : output.writing, 2),
+    ]
     let process = try child.start()
     close(output.writing)
     close(errors.writing)
@@ -44,6 +55,7 @@ struct ProgramRun {
       for index in open.indices.reversed() where polled[index].revents != 0 {
         let count = unsafe read(open[index].0, &buffer, buffer.count)
         if count > 0 {
+          if open[index].1 == 0 { outputPartCount += 1 }
           texts[open[index].1] += buffer[..<count]
         } else {
           close(open[index].0)
@@ -58,10 +70,21 @@ struct ProgramRun {
     self.errors = String(decoding: texts[1], as: UTF8.self)
   }
 
-  var outputLines: [String] { output.split(separator: "\n").map { String($0) } }
+  /// A pseudo terminal: the side to read from and the program's.
+  private static func terminal(columns: Int) throws -> (reading: Int32, writing: Int32) {
+    var (reading, writing): (Int32, Int32) = (-1, -1)
+    var size = winsize(ws_row: 24, ws_col: UInt16(columns), ws_xpixel: 0, ws_ypixel: 0)
+    guard unsafe openpty(&reading, &writing, nil, nil, &size) == 0 else {
+      throw UserError(.system, "no pseudo terminal: \(systemErrorText())")
+    }
+    for end in [reading, writing] { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    return (reading, writing)
+  }
+
+  package var outputLines: [String] { output.split(separator: "\n").map { String($0) } }
 
   /// How many processes have `mark` among their arguments.
-  static func count(marked mark: String) throws -> Int {
+  package static func count(marked mark: String) throws -> Int {
     try FileSystem.list("/proc").filter { name in
       guard Int32(name) != nil else { return false }
       let words = (KernelFile.read("/proc/\(name)/cmdline") ?? []).split(separator: 0)

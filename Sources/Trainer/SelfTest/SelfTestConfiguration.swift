@@ -1,0 +1,58 @@
+package import Support
+
+/// Every setting of `test`, checked.
+package struct SelfTestConfiguration: Sendable, Equatable {
+  package var device: ModelOptions.Device
+  /// 0: as many as the environment says.
+  package var threads: Int
+  package var seed: Int
+  /// Fewer models and smaller transfers.
+  package var isQuick: Bool
+
+  package init(
+    device: ModelOptions.Device = .auto, threads: Int = 0, seed: Int = 42, isQuick: Bool = false
+  ) {
+    self.device = device
+    self.threads = threads
+    self.seed = seed
+    self.isQuick = isQuick
+  }
+
+  /// Takes the settings.
+  package init(_ options: ParsedOptions) {
+    self.init(
+      device: options.choice("device", as: ModelOptions.Device.self),
+      threads: options.integer("threads"), seed: options.integer("seed"),
+      isQuick: options.flag("quick"))
+  }
+
+  /// The flags of `test`.
+  package static let parser = CommandLineParser(
+    command: "accelerate-swift test",
+    summary: "Proves the arithmetic on this machine, and after `launch` on several ranks or hosts: "
+      + "prints OK, FAIL or SKIP for each check, and ends with 1 when one fails.",
+    groups: [
+      OptionGroup(
+        "Checks",
+        [
+          Option(
+            "quick", .toggle, "Leaves out bf16, the dense model and large transfers."),
+          Option(
+            "seed", .integer(0...Int.max), default: .integer(42),
+            "Seed of the adapters, the dropout and the dense model."),
+        ] + ModelOptions.machineOptions.filter { ["device", "threads"].contains($0.name) }
+          + [CommandLineParser.configurationOption])
+    ])
+
+  /// The settings of a backend for this device.
+  func modelOptions(isBFloat16: Bool, threads: Int?) throws(UserError) -> ModelOptions {
+    guard case .options(let options) = try TrainConfiguration.parser.parse([]) else {
+      preconditionFailure("no arguments ask for no help")
+    }
+    var model = try ModelOptions(options)
+    model.device = device
+    model.threads = threads ?? self.threads
+    model.mixedPrecision = isBFloat16 ? .bf16 : .no
+    return model
+  }
+}
