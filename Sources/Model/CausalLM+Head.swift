@@ -37,7 +37,9 @@ extension CausalLM {
     let weights = try headWeights()
     let head = LoRALinear(
       base: weights.matrix, bias: nil,
-      adapter: adapters?.layout.head.flatMap { adapters?.adapter($0, gradients: gradients) })
+      adapter: adapters?.layout.head.flatMap { adapters?.adapter($0) })
+    var context = pass.context
+    context.gradients = gradients
 
     let x = arena.allocate(n, C)
     let normed = arena.allocate(n, C)
@@ -62,7 +64,7 @@ extension CausalLM {
       guard let dnormed else { continue }
       try head.backward(
         logits, dropped: dropped, xa: xa, dx: dnormed.rows(rows), accumulate: false,
-        dropout: dropout, arena: arena, backend: backend)
+        dropout: dropout, context: context)
     }
     if let dx, let dnormed {
       let dselected = arena.allocate(n, C)
@@ -98,7 +100,7 @@ extension CausalLM {
     let weights = try headWeights()
     let head = LoRALinear(
       base: weights.matrix, bias: nil,
-      adapter: adapters?.layout.head.flatMap { adapters?.adapter($0, gradients: nil) })
+      adapter: adapters?.layout.head.flatMap { adapters?.adapter($0) })
     let logits = arena.allocate(n, configuration.vocabularySize)
     let index = arena.allocate(1, n, .int32)
     let x = arena.allocate(n, configuration.hiddenSize)

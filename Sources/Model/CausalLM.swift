@@ -18,7 +18,7 @@ package final class CausalLM {
   private let rotaryTable: Tensor
   /// Layers by number and by the memory their slab lies in: a resident slab is always the same
   /// memory, and gathered ones alternate between two buffers.
-  private var baseLayers: [LayerPlace: LayerAssembly.BaseLayer] = [:]
+  private var layers: [LayerPlace: AssembledLayer] = [:]
 
   private struct LayerPlace: Hashable {
     var layer: Int
@@ -123,7 +123,7 @@ package final class CausalLM {
     try backend.embedding(
       pack.ids, assembly.embedding(stream.slab(0, next: 1)), out: pass.x)
     for layer in 0..<L {
-      let block = try block(layer, next: layer + 2, gradients: nil)
+      let block = try assembled(layer, next: layer + 2).block
       if retention == .inputs {
         let copy = arena.allocate(T, configuration.hiddenSize)
         try backend.copy(pass.x, to: copy)
@@ -186,7 +186,8 @@ package final class CausalLM {
     layerDidFinish: (_ layer: Int) throws -> Void = { _ in }
   ) throws {
     guard let dx = pass.dx else { preconditionFailure("backward before loss") }
-    let context = pass.context
+    var context = pass.context
+    context.gradients = gradients
     var routerGradient: Tensor?
     if configuration.isMixture {
       let E = configuration.expertCount
@@ -198,7 +199,7 @@ package final class CausalLM {
       routerGradient = tensor
     }
     for layer in (0..<configuration.layerCount).reversed() {
-      let block = try block(layer, next: layer > 0 ? layer : nil, gradients: gradients)
+      let block = try assembled(layer, next: layer > 0 ? layer : nil).block
       let mark = arena.mark
       switch pass.saved[layer] {
       case .activations(let saved):
@@ -229,14 +230,26 @@ package final class CausalLM {
     }
   }
 
+  /// A decoder layer and the slab that its base weights lie in, which it keeps.
+  private final class AssembledLayer {
+    let slab: Tensor
+    let block: DecoderBlock
+    init(slab: Tensor, block: DecoderBlock) {
+      self.slab = slab
+      self.block = block
+    }
+  }
+
   /// Asks for a layer's weights; `next` is the slab that follows.
-  private func block(_ layer: Int, next: Int?, gradients: Tensor?) throws -> DecoderBlock {
+  private func assembled(_ layer: Int, next: Int?) throws -> AssembledLayer {
     let slab = try stream.slab(layer + 1, next: next)
+    // A layer is put together once for each place that its weights come to lie in.
     let place = LayerPlace(
       layer: layer, storage: ObjectIdentifier(slab.storage), byteOffset: slab.byteOffset)
-    let base = baseLayers[place] ?? assembly.baseLayer(layer, slab)
-    baseLayers[place] = base
-    return assembly.block(layer, base, adapters, gradients: gradients)
+    if let known = layers[place] { return known }
+    let result = AssembledLayer(slab: slab, block: assembly.block(layer, slab, adapters))
+    layers[place] = result
+    return result
   }
 
   /// Asks for the slabs of a pass and computes nothing: for ranks that have fewer packs than others,

@@ -16,6 +16,8 @@ struct PassContext {
   let dropout: DropoutKey?
   /// Keys and values of earlier tokens, when a text is continued token by token.
   var cache: KeyValueCache?
+  /// `[1, elements]`: where the adapters' gradients accumulate; set for the backward pass.
+  var gradients: Tensor?
 
   /// The dropout of one input of a layer.
   func inputDropout(layer: Int, input: Int, tokens: Tensor) -> InputDropout? {
@@ -171,7 +173,7 @@ struct DecoderBlock {
     let outputDropout = outputDropout(context)
     try output.backward(
       dx, dropped: context.dropped(saved.attended, outputDropout), xa: saved.outputXA,
-      dx: dattended, accumulate: false, dropout: outputDropout, arena: arena, backend: backend)
+      dx: dattended, accumulate: false, dropout: outputDropout, context: context)
     try backend.attentionBackward(
       dattended, q: saved.q, k: saved.k, v: saved.v, out: saved.attended,
       logSumExp: saved.logSumExp, shape: context.attention, dq: dq, dk: dk, dv: dv)
@@ -180,13 +182,13 @@ struct DecoderBlock {
     let dropped = try context.dropped(saved.normed, dropout)
     try value.backward(
       dv, dropped: dropped, xa: saved.valueXA, dx: dnormed, accumulate: false, dropout: dropout,
-      arena: arena, backend: backend)
+      context: context)
     try key.backward(
       dk, dropped: dropped, xa: saved.keyXA, dx: dnormed, accumulate: true, dropout: dropout,
-      arena: arena, backend: backend)
+      context: context)
     try query.backward(
       dq, dropped: dropped, xa: saved.queryXA, dx: dnormed, accumulate: true, dropout: dropout,
-      arena: arena, backend: backend)
+      context: context)
     try backend.rmsNormBackward(
       dnormed, x: saved.input, weight: inputNorm, reciprocalRMS: saved.reciprocalRMS, dx: dx)
   }

@@ -144,7 +144,7 @@ struct FeedForward {
     let dropout = routerDropout(context)
     try router.backward(
       dlogits, dropped: context.dropped(x, dropout), xa: saved.routerXA, dx: dx, accumulate: true,
-      dropout: dropout, arena: arena, backend: backend)
+      dropout: dropout, context: context)
   }
 
   // MARK: Experts
@@ -196,15 +196,15 @@ struct FeedForward {
       try backend.swiGLU(gate: gate, up: up, out: inner)
       try expert.w2.backward(
         dout, dropped: context.dropped(inner, innerDropout), xa: saved.w2XA?.rows(rows),
-        dx: dinner, accumulate: false, dropout: innerDropout, arena: arena, backend: backend)
+        dx: dinner, accumulate: false, dropout: innerDropout, context: context)
       try backend.swiGLUBackward(dinner, gate: gate, up: up, dgate: gate, dup: up)
       let dropped = try context.dropped(x, inputDropout)
       try expert.w3.backward(
         up, dropped: dropped, xa: saved.w3XA?.rows(rows), dx: dx, accumulate: false,
-        dropout: inputDropout, arena: arena, backend: backend)
+        dropout: inputDropout, context: context)
       try expert.w1.backward(
         gate, dropped: dropped, xa: saved.w1XA?.rows(rows), dx: dx, accumulate: true,
-        dropout: inputDropout, arena: arena, backend: backend)
+        dropout: inputDropout, context: context)
     }
   }
 

@@ -1,6 +1,6 @@
 internal import Compute
 
-/// The adapter of one matrix: weights and, in training, where its gradients accumulate.
+/// The adapter of one matrix: its weights, and where its gradients lie in the flat vector of all.
 struct Adapter {
   /// `[R, in]`, float32.
   let loraA: Tensor
@@ -8,8 +8,9 @@ struct Adapter {
   let loraB: Tensor
   /// `alpha / loraRank`, or with the root of the rank.
   let scaling: Float
-  let gradientA: Tensor?
-  let gradientB: Tensor?
+  /// Elements of A and of B in the flat vector.
+  let rangeA: Range<Int>
+  let rangeB: Range<Int>
 }
 
 /// Dropout of an adapter's input; the mask is made again in the backward pass.
@@ -51,15 +52,19 @@ struct LoRALinear {
   ///   - xa: `[T, R]` of the forward pass.
   ///   - dx: `[T, in]`; overwritten, or added to when `accumulate` is set.
   ///   - dropout: of the input, nil without.
-  ///   - arena: for temporaries, given back.
+  ///   - context: has the flat vector of gradients, and the arena for temporaries, given back.
   func backward(
     _ dy: Tensor, dropped: Tensor, xa: Tensor?, dx: Tensor, accumulate: Bool,
-    dropout: InputDropout?, arena: Arena, backend: any Backend
+    dropout: InputDropout?, context: PassContext
   ) throws {
+    let backend = context.backend
+    let arena = context.arena
     try backend.linearBackward(dy, base, dx: dx, accumulate: accumulate)
-    guard let adapter, let xa, let gradientA = adapter.gradientA,
-      let gradientB = adapter.gradientB
-    else { return }
+    guard let adapter, let xa, let gradients = context.gradients else { return }
+    let gradientA = gradients.elements(adapter.rangeA)
+      .reshaped(rows: adapter.loraA.rows, columns: adapter.loraA.columns)
+    let gradientB = gradients.elements(adapter.rangeB)
+      .reshaped(rows: adapter.loraB.rows, columns: adapter.loraB.columns)
     let mark = arena.mark
     defer { arena.release(to: mark) }
     let dxa = arena.allocate(xa.rows, xa.columns)

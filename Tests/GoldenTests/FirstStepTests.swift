@@ -123,6 +123,32 @@ struct FirstStepTests {
     #expect(error <= tolerances(golden).logits, "\(error)")
   }
 
+  /// The same weights in two types, one of them in two files with an index.
+  @Test func shardsInBFloat16AreOneFileInFloat32() throws {
+    let names = ["tiny-mixtral-f32", "tiny-mixtral-bf16"]
+    let runs = try names.map {
+      try GoldenRun(model: $0, adapter: "tiny-mixtral-experts/randB_adapter")
+    }
+    let pack = try Reference.packs()[0]
+    let results = try runs.map { try gradients($0, [pack], routerLossScale: 0.1) }
+    #expect(abs(results[0].losses[0] - results[1].losses[0]) <= 1e-7 * results[0].losses[0])
+    let error = normalizedError(
+      results[0].gradients.map(Double.init), results[1].gradients.map(Double.init)
+    ).squareRoot()
+    #expect(error <= 1e-6, "\(error)")
+  }
+
+  @Test func adaptersOverFusedExpertsAreRefused() throws {
+    let model = "\(Reference.directory)/models/tiny-mixtral-f32"
+    let error = #expect(throws: UserError.self) {
+      try AdapterFile(
+        directory: "\(Reference.directory)/trajectories/tiny-mixtral-experts-v5fused/init_adapter",
+        configuration: ModelConfiguration(directory: model), base: ModelFiles(directory: model))
+    }
+    #expect(error?.message.hasPrefix("target_parameters") == true)
+    #expect(error?.fix.contains("single experts") == true)
+  }
+
   /// A wrong adapter must not pass: tolerances are far below what an adapter changes.
   @Test func theAdapterMovesTheLogits() throws {
     let folder = "\(Reference.directory)/trajectories/bf16-tiny-llama"
