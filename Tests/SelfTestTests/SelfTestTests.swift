@@ -110,13 +110,13 @@ import Trainer
     expectFound(
       "1 = N ranks, mixture, float32", ranks: 3, says: "2 ranks and 1: step",
       tamper: { collective, rank, _, bytes in
-        if collective == .allToAll, rank == 0, bytes.count > 10_000 { bytes[4] ^= 1 }
+        if collective == .allToAll, rank == 0, bytes.count > 10_000 { bytes[7] ^= 0x10 }
       })
   }
 
   @Test func ranksFindAFlippedBitOfAWeight() {
     expectFound(
-      "1 = N ranks, dense, float32", ranks: 2, says: "(rank 1)",
+      "1 = N ranks, dense, float32", ranks: 2, says: "2 ranks and 1: step",
       tamper: { collective, rank, _, bytes in
         if collective == .allGather, rank == 1, bytes.count > 10_000 { bytes[0] ^= 1 }
       })
