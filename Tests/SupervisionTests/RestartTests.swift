@@ -78,9 +78,11 @@ import Testing
   }
 
   @Test func aSecondSignalEndsAtOnce() throws {
+    let training = Training()
+    defer { training.remove() }
     let job = try JobRun(
-      Training().arguments(launch: ["--nproc", "2", "--grace-seconds", "30"]))
-    #expect(job.waitUntil { job.rank(1) != nil })
+      training.arguments(launch: ["--nproc", "2", "--grace-seconds", "30"]))
+    #expect(job.waitUntil { training.step >= 3 })
     // A rank that cannot save.
     kill(try #require(job.rank(1)), SIGSTOP)
     kill(job.process, SIGTERM)
@@ -93,9 +95,11 @@ import Testing
   }
 
   @Test func theGraceEnds() throws {
+    let training = Training()
+    defer { training.remove() }
     let job = try JobRun(
-      Training().arguments(launch: ["--nproc", "2", "--grace-seconds", "1"]))
-    #expect(job.waitUntil { job.rank(1) != nil })
+      training.arguments(launch: ["--nproc", "2", "--grace-seconds", "1"]))
+    #expect(job.waitUntil { training.step >= 3 })
     kill(try #require(job.rank(1)), SIGSTOP)
     kill(job.process, SIGTERM)
     let code = job.wait(seconds: 10)
