@@ -41,7 +41,8 @@ extension ProcessGroup {
   /// The text of one rank, on every rank.
   package func broadcast(_ text: String, from root: Int) throws(UserError) -> String {
     let counts = try allGather([Double(text.utf8.count)])
-    var bytes = rank == root
+    var bytes =
+      rank == root
       ? Array(text.utf8) : [UInt8](repeating: 0, count: Int(counts[root][0]))
     let outcome: Result<Void, UserError> = unsafe bytes.withUnsafeMutableBytes { bytes in
       do throws(UserError) {

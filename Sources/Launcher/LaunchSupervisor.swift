@@ -205,11 +205,30 @@ struct LaunchSupervisor: ~Copyable {
       end(process, now: now)
     }
     guard verdict == nil, !isEnding, let found = judge.verdict(now: now) else { return }
+    if found.kind == .silent, now - found.since < Self.starvedSeconds,
+      judge.process(ofRank: found.rank).map({ isStarved($0.process, on: $0.host) }) ?? false
+    {
+      return
+    }
     // mpirun knows how the rank has ended and stops the others.
     if found.kind == .ended && now - found.since < Self.explanationSeconds { return }
     verdict = found
     printer.tell("error: \(found.text)" + (job.rankCount > 1 ? "; stopping all ranks" : ""))
     end(process, now: now)
+  }
+
+  /// How long a rank of this machine that is alive and not stopped may be silent: it only gets no
+  /// time on a crowded machine.
+  private static let starvedSeconds = 60.0
+
+  private func isStarved(_ process: Int32, on host: String) -> Bool {
+    guard LaunchCommand.isThisMachine(host),
+      let line = KernelFile.firstLine("/proc/\(process)/stat"),
+      // The state follows the program's name in parentheses.
+      let end = line.lastIndex(of: ")"),
+      let state = line[end...].split(separator: " ").dropFirst().first
+    else { return false }
+    return !["T", "t", "Z", "X"].contains(state)
   }
 
   /// What the rank was doing, unless it has told an error of its own.

@@ -86,6 +86,7 @@ struct GoldenCommandTests {
       SharedReference.path("trajectories/tiny-mixtral-experts-v5fused/init_adapter"), "--output",
       place("run"),
     ])
-    expectError(run, ["adapter_config.json: target_parameters: ", "gate_up_proj", "is not implemented"])
+    expectError(
+      run, ["adapter_config.json: target_parameters: ", "gate_up_proj", "is not implemented"])
   }
 }

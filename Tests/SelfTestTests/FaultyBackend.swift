@@ -144,7 +144,8 @@ final class FaultyBackend: Backend {
     try inner.rotary(x, positions: positions, table: table, headWidth: headWidth, inverse: inverse)
   }
   func attentionBackward(
-    _ dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, logSumExp: Tensor, shape: AttentionShape, dq: Tensor, dk: Tensor, dv: Tensor
+    _ dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, logSumExp: Tensor,
+    shape: AttentionShape, dq: Tensor, dk: Tensor, dv: Tensor
   ) throws(ComputeError) {
     try inner.attentionBackward(
       dout, q: q, k: k, v: v, out: out, logSumExp: logSumExp, shape: shape, dq: dq, dk: dk, dv: dv)
@@ -169,10 +170,12 @@ final class FaultyBackend: Backend {
     try inner.route(logits, normalize: normalize, routing: routing)
   }
   func routeBackward(
-    dweights: Tensor, normalize: Bool, probabilityGradient: Tensor, routing: Routing, dlogits: Tensor
+    dweights: Tensor, normalize: Bool, probabilityGradient: Tensor, routing: Routing,
+    dlogits: Tensor
   ) throws(ComputeError) {
     try inner.routeBackward(
-      dweights: dweights, normalize: normalize, probabilityGradient: probabilityGradient, routing: routing, dlogits: dlogits)
+      dweights: dweights, normalize: normalize, probabilityGradient: probabilityGradient,
+      routing: routing, dlogits: dlogits)
   }
   func gatherRows(_ x: Tensor, routing: Routing, out: Tensor) throws(ComputeError) {
     try inner.gatherRows(x, routing: routing, out: out)

@@ -38,7 +38,8 @@ import Trainer
   /// Runs checks on ranks that are threads.
   private func report(
     ranks: Int, _ names: [String], tamper: ThreadGroup.Tamper? = nil,
-    fault: @escaping @Sendable (_ rank: Int, _ threads: Int) -> FaultyBackend.Fault? = { _, _ in nil }
+    fault: @escaping @Sendable (_ rank: Int, _ threads: Int) -> FaultyBackend.Fault? = { _, _ in nil
+    }
   ) -> Report {
     let checks = SelfTestCheck.all(isQuick: false).filter { names.contains($0.name) }
     #expect(checks.count == names.count && Self.isCacheFilled, "\(names)")
@@ -70,7 +71,8 @@ import Trainer
   /// Expects the check alone to pass, and to fail with the mistake.
   private func expectFound(
     _ name: String, ranks: Int, says words: String, tamper: ThreadGroup.Tamper? = nil,
-    fault: @escaping @Sendable (_ rank: Int, _ threads: Int) -> FaultyBackend.Fault? = { _, _ in nil },
+    fault: @escaping @Sendable (_ rank: Int, _ threads: Int) -> FaultyBackend.Fault? = { _, _ in nil
+    },
     sourceLocation: SourceLocation = #_sourceLocation
   ) {
     let good = report(ranks: ranks, [name])

@@ -9,9 +9,10 @@ final class ThreadGroup: ProcessGroup {
 
   /// Sees what a collective delivers to a rank, and may change it. The depth counts the splits
   /// that led to the group.
-  typealias Tamper = @Sendable (
-    _ collective: Collective, _ rank: Int, _ depth: Int, _ bytes: inout [UInt8]
-  ) -> Void
+  typealias Tamper =
+    @Sendable (
+      _ collective: Collective, _ rank: Int, _ depth: Int, _ bytes: inout [UInt8]
+    ) -> Void
 
   let rank: Int
   let worldSize: Int

@@ -45,8 +45,9 @@ package struct LaunchOptions: Sendable, Equatable {
                        a new one in between (default: 0)
       --timeout-seconds N
                        a rank that does nothing new for N seconds, or 5 times the longest seen, is
-                       stuck; by phase as step=120,loading=600 (default: 60). Phases: starting,
-                       loading, data, step, evaluation, checkpoint, finishing
+                       stuck; by phase as step=120,loading=600 (default: 60, and 300 while files
+                       are written). Phases: starting, loading, data, step, evaluation,
+                       checkpoint, finishing
       --grace-seconds N
                        time to save a checkpoint after SIGTERM, SIGINT or SIGUSR1 (default: 60)
       --control-address IP
@@ -152,6 +153,7 @@ package struct LaunchOptions: Sendable, Equatable {
       let seconds = try Self.number(String(words.last ?? ""), 1...1_000_000, at: flag)
       guard words.count == 2 else {
         limits.seconds = seconds
+        limits.phases = [:]
         continue
       }
       guard let phase = JobPhase(rawValue: String(words[0])) else {

@@ -6,8 +6,9 @@ package struct JobJudge: Sendable {
   package struct Limits: Sendable, Equatable {
     /// Seconds without a word before a rank counts as stopped or cut off.
     package var silence = 3.5
-    /// Seconds without progress, by phase, before a rank counts as stuck.
-    package var phases: [JobPhase: Double] = [:]
+    /// Seconds without progress, by phase, before a rank counts as stuck. A busy disk may take
+    /// minutes to make a checkpoint durable.
+    package var phases: [JobPhase: Double] = [.checkpoint: 300, .finishing: 300]
     /// For phases that are not named.
     package var seconds = 60.0
     /// A rank may take this many times the longest time seen in its phase.
@@ -103,6 +104,11 @@ package struct JobJudge: Sendable {
   /// Hosts and process numbers of the ranks that have spoken.
   package var processes: [(host: String, process: Int32)] {
     ranks.compactMap { $0.map { ($0.host, $0.process) } }
+  }
+
+  /// Host and process number of a rank; nil for a rank that never spoke.
+  package func process(ofRank rank: Int) -> (host: String, process: Int32)? {
+    ranks.indices.contains(rank) ? ranks[rank].map { ($0.host, $0.process) } : nil
   }
 
   /// `(pid 4711) in phase step, step 12`; nil for a rank that never spoke.

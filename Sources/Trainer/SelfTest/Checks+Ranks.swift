@@ -22,7 +22,8 @@ extension SelfTestCheck {
 
   static func speed(isQuick: Bool) -> SelfTestCheck {
     SelfTestCheck("speed of the collectives", minimumRanks: 2) { stage in
-      let sizes = [("8 B", 8), ("64 kB", 64_000), ("1 MB", 1_000_000)]
+      let sizes =
+        [("8 B", 8), ("64 kB", 64_000), ("1 MB", 1_000_000)]
         + (isQuick ? [] : [("16 MB", 16_000_000)])
       let times = CollectiveTimes(stage.group)
       let texts = try sizes.map { name, byteCount in
@@ -49,7 +50,8 @@ extension SelfTestCheck {
       }
       if count > 2 {
         let two = try stage.onFirstRanks(2) { try trial.result(on: $0, stage) }
-        problem = problem
+        problem =
+          problem
           ?? two?.difference(from: alone).map { "2 ranks and 1: \($0)" }
       }
       let together = try trial.result(on: stage.group, stage)
@@ -100,7 +102,9 @@ extension SelfTestCheck {
       var first = try TrialRun(trial, on: group, stage)
       let before = try first.train(1...2)
       let moments = try first.moments()
-      let identity = JSONObject([("seed", .string("\(trial.seed)")), ("model", .string(model.name))])
+      let identity = JSONObject([
+        ("seed", .string("\(trial.seed)")), ("model", .string(model.name)),
+      ])
       let output = "\(stage.directory)/\(model.isNF4 ? "nf4" : "other")-\(model.weights)"
       let layout = first.layout
       var restored: Checkpoint?

@@ -68,7 +68,8 @@ extension SelfTestCheck {
         let unequal = zip(sum, expected[slice]).count { $0.bitPattern != $1.bitPattern }
         guard unequal == 0 else {
           return SelfTestOutcome(
-            false, "\(unequal) of \(sum.count) gradients differ from the sum over packs in "
+            false,
+            "\(unequal) of \(sum.count) gradients differ from the sum over packs in "
               + "\(division) runs")
         }
       }
@@ -84,7 +85,8 @@ extension SelfTestCheck {
       }.squareRoot()
       let lossError = RelativeDifference.of(metrics.loss, loss)
       let normError = RelativeDifference.of(metrics.gradientNorm, norm)
-      let text = "\(packs.count) packs in 1 to \(packs.count) runs give the same bits; against sums "
+      let text =
+        "\(packs.count) packs in 1 to \(packs.count) runs give the same bits; against sums "
         + "in double precision: gradients \(RelativeDifference.text(rounding)), loss "
         + "\(RelativeDifference.text(lossError)), norm \(RelativeDifference.text(normError))"
       return SelfTestOutcome(rounding < 1e-6 && lossError < 1e-12 && normError < 1e-6, text)

@@ -24,7 +24,8 @@ package struct SelfTest {
     self.configuration = configuration
     self.environment = environment
     self.group = group
-    self.makeBackend = makeBackend
+    self.makeBackend =
+      makeBackend
       ?? { try Assembly.backend($0, environment: environment).backend }
     self.write = write
   }

@@ -27,7 +27,8 @@ package struct SelfTestCheck: Sendable {
   let run: @Sendable (SelfTestStage) throws -> SelfTestOutcome
 
   init(
-    _ name: String, minimumRanks: Int = 1, _ run: @escaping @Sendable (SelfTestStage) throws -> SelfTestOutcome
+    _ name: String, minimumRanks: Int = 1,
+    _ run: @escaping @Sendable (SelfTestStage) throws -> SelfTestOutcome
   ) {
     self.name = name
     self.minimumRanks = minimumRanks

@@ -123,7 +123,9 @@ final class SelfTestStage {
 
   /// The first samples that go with a model.
   func samples(_ model: TrialModel, count: Int) throws -> [Sample] {
-    if let known = sampleLists[model.weights], known.count >= count { return Array(known.prefix(count)) }
+    if let known = sampleLists[model.weights], known.count >= count {
+      return Array(known.prefix(count))
+    }
     let list: [Sample]
     if model.weights == .dense {
       list = DenseModel(seed: seed).samples(count)
