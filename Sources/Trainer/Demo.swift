@@ -20,7 +20,6 @@ package enum Demo {
     ("samples-per-pack", .integer(4)),
     ("packs-per-step", .integer(4)),
     ("max-steps", .integer(400)),
-    ("epochs", .integer(10)),
     ("lr", .number(5e-3)),
     ("lr-scheduler", .text("cosine")),
     ("warmup-steps", .integer(20)),

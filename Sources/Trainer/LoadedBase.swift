@@ -113,14 +113,17 @@ package struct LoadedBase {
     }
   }
 
-  /// SHA-256 over shapes, types and storage formats of the tensors and over `config.json`.
-  ///
-  /// The weights themselves are not read: it tells another model or quantization, not a flipped bit.
+  /// SHA-256 over `config.json`, shapes, types and storage formats of the tensors, and some elements
+  /// of each: it tells another model or quantization, not every flipped bit.
   package var digest: String {
     var text = (try? FileSystem.readText("\(files.directory)/config.json")) ?? ""
     for layout in layouts {
       for item in layout.items {
         text += "\n\(item.name) \(item.rows) \(item.columns) \(item.format)"
+        for first in [0, item.count / 2, item.count - 8] {
+          let elements = max(0, first)..<min(item.count, max(0, first) + 8)
+          text += " \((try? files.floats(item.name, elements)) ?? [])"
+        }
       }
     }
     return SHA256.hexadecimal(Array(text.utf8))

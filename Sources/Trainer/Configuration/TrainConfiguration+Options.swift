@@ -48,10 +48,12 @@ extension TrainConfiguration {
     Option(
       "seed", .integer(0...Int.max), default: .integer(42),
       "Seed of the shuffle, the adapter's start and dropout."),
-    Option("epochs", .integer(1...1 << 20), default: .integer(1), "Passes over the data."),
+    Option(
+      "epochs", .integer(1...1 << 20), defaultText: "1, or as many as --max-steps needs",
+      "Passes over the data."),
     Option(
       "max-steps", .integer(1...1 << 40), defaultText: "no limit",
-      "Stops after this many steps if the epochs have more."),
+      "Number of steps; with --epochs, the end that comes first."),
   ]
 
   private static let optimizerOptions = [

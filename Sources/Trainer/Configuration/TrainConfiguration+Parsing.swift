@@ -15,8 +15,9 @@ extension TrainConfiguration {
     packsPerStep = options.integer("packs-per-step")
     shuffles = !options.flag("no-shuffle")
     seed = options.integer("seed")
-    epochs = options.integer("epochs")
+    epochs = options.integerIfAny("epochs")
     maxSteps = options.integerIfAny("max-steps")
+    if maxSteps == nil && epochs == nil { epochs = 1 }
 
     learningRate = options.number("lr")
     scheduler = options.choice("lr-scheduler", as: Scheduler.self)
@@ -119,7 +120,7 @@ extension TrainConfiguration {
       ("packs-per-step", .integer(packsPerStep)),
       ("no-shuffle", .bool(!shuffles)),
       ("seed", .integer(seed)),
-      ("epochs", .integer(epochs)),
+      ("epochs", .init(epochs)),
       ("max-steps", .init(maxSteps)),
       ("lr", .double(learningRate)),
       ("lr-scheduler", .string(scheduler.rawValue)),

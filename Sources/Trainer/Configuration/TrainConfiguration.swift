@@ -29,8 +29,9 @@ package struct TrainConfiguration: Sendable, Equatable {
   package var shuffles: Bool
   package var seed: Int
 
-  package var epochs: Int
-  /// Stops earlier than the epochs do; nil: no limit.
+  /// nil: as many as `maxSteps` needs.
+  package var epochs: Int?
+  /// nil: as many as the epochs have; with both, the end that comes first.
   package var maxSteps: Int?
   package var learningRate: Double
   package var scheduler: Scheduler
