@@ -39,6 +39,20 @@ package struct LoadedBase {
         files: ModelFiles(directory: directory), configuration: configuration,
         quantization: quantization, backend: backend)
     }
+
+    /// SHA-256 over shapes, types and storage formats of the tensors and over `config.json`.
+    ///
+    /// The weights themselves are not read: it tells another model or quantization, not a flipped
+    /// bit.
+    package var digest: String {
+      var text = (try? FileSystem.readText("\(loader.files.directory)/config.json")) ?? ""
+      for layout in loader.slabs {
+        for item in layout.items {
+          text += "\n\(item.name) \(item.rows) \(item.columns) \(item.format)"
+        }
+      }
+      return SHA256.hexadecimal(Array(text.utf8))
+    }
   }
 
   /// Reads a model directory into this process, quantizing on the way.
@@ -111,18 +125,5 @@ package struct LoadedBase {
         slices: slices, byteCounts: byteCounts, group: group, backend: backend)
       byteCount = slices.reduce(2 * (byteCounts.max() ?? 0)) { $0 + $1.byteCount }
     }
-  }
-
-  /// SHA-256 over shapes, types and storage formats of the tensors and over `config.json`.
-  ///
-  /// The weights themselves are not read: it tells another model or quantization, not a flipped bit.
-  package var digest: String {
-    var text = (try? FileSystem.readText("\(files.directory)/config.json")) ?? ""
-    for layout in layouts {
-      for item in layout.items {
-        text += "\n\(item.name) \(item.rows) \(item.columns) \(item.format)"
-      }
-    }
-    return SHA256.hexadecimal(Array(text.utf8))
   }
 }

@@ -5,16 +5,16 @@ internal import Support
 /// Adapter weights to begin with: fresh, or from a PEFT directory.
 struct AdapterSource {
   let layout: AdapterLayout
-  let values: [Float]
+  private(set) var values: [Float]
 
   /// - Parameters:
   ///   - configuration: of `train`.
   ///   - base: that the adapter goes on.
   /// - Throws: ``UserError`` when the adapter does not fit, or a flag contradicts its settings.
-  init(_ configuration: TrainConfiguration, base: LoadedBase) throws(UserError) {
+  init(_ configuration: TrainConfiguration, base: LoadedBase.Description) throws(UserError) {
     if let directory = configuration.initialAdapter {
       let file = try AdapterFile(
-        directory: directory, configuration: base.configuration, base: base.files)
+        directory: directory, configuration: base.configuration, base: base.loader.files)
       try Self.checkFlags(configuration, file.settings, directory)
       var settings = file.settings
       if configuration.givenLoRAFlags.contains("lora-dropout") {
@@ -24,21 +24,33 @@ struct AdapterSource {
       values = file.values
       return
     }
+    layout = AdapterLayout(
+      base.configuration, try Self.settings(configuration, base.configuration))
+    values = layout.initialValues(seed: UInt64(bitPattern: Int64(configuration.seed)))
+  }
+
+  /// The adapters' settings by the flags alone.
+  static func settings(_ configuration: TrainConfiguration, _ model: ModelConfiguration)
+    throws(UserError) -> LoRASettings
+  {
     var targets = Set(configuration.loraTargets)
     // Dense models have no router, and its flag is accepted without effect.
-    if !base.configuration.isMixture { targets.remove(.router) }
+    if !model.isMixture { targets.remove(.router) }
     guard !targets.isEmpty else {
       throw UserError(
         .usage, at: "--lora-targets", "the model has none of the matrices named",
         fix: "name some of q, k, v, o, w1, w2, w3")
     }
-    layout = AdapterLayout(
-      base.configuration,
-      LoRASettings(
-        loraRank: configuration.loraRank, alpha: configuration.loraAlpha,
-        dropout: Float(configuration.loraDropout),
-        isRankStabilized: configuration.usesRankStabilizedScaling, targets: targets))
-    values = layout.initialValues(seed: UInt64(bitPattern: Int64(configuration.seed)))
+    return LoRASettings(
+      loraRank: configuration.loraRank, alpha: configuration.loraAlpha,
+      dropout: Float(configuration.loraDropout),
+      isRankStabilized: configuration.usesRankStabilizedScaling, targets: targets)
+  }
+
+  /// Hands the values over, so that they are held once.
+  mutating func takeValues() -> [Float] {
+    defer { values = [] }
+    return values
   }
 
   /// Flags the user gave must agree with the adapter that the run begins with.

@@ -94,6 +94,7 @@ struct TrainLoop {
 
   /// Saves the adapter; then tells what else could not be written.
   private func finish(checkpoint: UserError?, metrics: UserError?) throws {
+    step.model.arena.giveBackPages()
     let weights = try weights()
     do throws(UserError) {
       try files.writeAdapter(weights)
@@ -136,6 +137,9 @@ struct TrainLoop {
   /// - Returns: why it could not be written; training goes on then, and older checkpoints stay.
   private func save(step number: Int) throws -> UserError? {
     let backend = step.model.backend
+    // What is written takes the place of the activations.
+    step.model.arena.giveBackPages()
+    defer { PeakMemory.trim() }
     let moments = try [step.optimizer.firstMoment, step.optimizer.secondMoment].map { slice in
       try step.exchange.withFreeBuffer { whole in
         try step.exchange.gatherWhole(slice, into: whole)
