@@ -26,7 +26,8 @@ struct MemoryCheck {
   /// - Throws: ``UserError`` with the plan and the nearest settings that fit.
   func run() throws -> (plan: RunPlan, reason: String) {
     PeakMemory.trim()
-    let held = PeakMemory.heldByteCount()
+    // The adapter's first values are there already, and planned as what they become.
+    let held = max(heldBefore, PeakMemory.heldByteCount() - 4 * layout.elementCount)
     let runtime = max(0, heldBefore)
     let free = HostMemory.availableByteCount() + held * group.localWorldSize
     // The fullest rank and the smallest host decide for all.
@@ -40,6 +41,7 @@ struct MemoryCheck {
       memoryByteCount: Int(numbers.map { $0[3] }.min() ?? 0), runtimeByteCount: largest(0),
       dataByteCount: largest(1), positionCount: positionCount)
     planner.evaluation = evaluation?.shapes ?? []
+    planner.savesCheckpoints = configuration.saveSteps > 0
     planner.generation = questions?.largestBatch
     let options = opening.options
     let settings = PlanSettings(

@@ -40,12 +40,13 @@ package enum PlanCommand {
     }
     let (backend, _) = try Assembly.backend(options, environment: environment)
     let pack = train.largestPack
-    let planner = Planner(
+    var planner = Planner(
       configuration: model, type: type,
       adapters: AdapterLayout(model, try AdapterSource.settings(train, model)), backend: backend,
       memoryByteCount: configuration.memoryByteCount ?? HostMemory.availableByteCount(),
       runtimeByteCount: RuntimeMemory.expected(worldSize: configuration.ranks),
       positionCount: pack.longest)
+    planner.savesCheckpoints = train.saveSteps > 0
     let plan = try planner.plan(
       PlanSettings(
         quantization: train.base.quantizationSettings, checkpointing: train.gradientCheckpointing,

@@ -20,6 +20,8 @@ struct Planner {
   var positionCount: Int
   /// Forward passes besides those of training: packs of the evaluation.
   var evaluation: [PackShape] = []
+  /// Whether checkpoints are written, and not the adapter alone.
+  var savesCheckpoints = true
   /// Texts that are continued side by side.
   var generation: (tokens: Int, texts: Int)?
 
@@ -96,7 +98,7 @@ struct Planner {
     bytes[.runtime] = runtimeByteCount + (meter == nil ? 0 : RuntimeMemory.libraryByteCount)
     bytes[.data] = dataByteCount
     bytes[.reading] = BaseLoader.stagingByteCount(layouts)
-    bytes[.saving] = RuntimeMemory.savingFactor * adapters.elementCount
+    bytes[.saving] = RuntimeMemory.savingFactor(savesCheckpoints) * adapters.elementCount
 
     var sliced: (byteCounts: [Int], ranks: Int)?
     if case .sliced(let ranks) = placement { sliced = (byteCounts, ranks) }
@@ -131,14 +133,14 @@ struct Planner {
 /// Memory of the process that no shape tells; measured on x86-64 Linux with glibc.
 enum RuntimeMemory {
   /// The program, its libraries and its heap before a model is there.
-  static let processByteCount = 8_000_000
-  /// Open MPI: its heap and the queues that the ranks of a host share.
-  static let messagePassingByteCount = 24_000_000
+  static let processByteCount = 2_000_000
+  /// Open MPI's heap, and what is touched of the queues that the ranks of a host share.
+  static let messagePassingByteCount = 3_000_000
   /// What oneDNN, the names of tensors and the heap come to hold while a model runs.
   static let libraryByteCount = 6_000_000
-  /// Bytes per adapter weight while rank 0 writes a checkpoint: three vectors, and the files that
-  /// are made of them.
-  static let savingFactor = 32
+  /// Bytes per adapter weight while rank 0 writes: for a checkpoint three vectors and the files
+  /// that are made of them, for the adapter alone one.
+  static func savingFactor(_ isCheckpoint: Bool) -> Int { isCheckpoint ? 36 : 12 }
 
   /// For a plan without a process of its own.
   static func expected(worldSize: Int) -> Int {

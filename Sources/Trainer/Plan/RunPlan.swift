@@ -62,13 +62,15 @@ struct RunPlan {
   /// One line for the log of a run.
   var summary: String {
     let adapters = self(.adapters) + self(.moments)
-    let rest = self(.runtime) + self(.data) + self(.workspaces)
     let parts = [
       "base \(ByteText.short(baseByteCount))"
         + (placement == .shared ? " shared by \(settings.ranksPerHost)" : ""),
       self(.gatherBuffers) > 0 ? "gather buffers \(ByteText.short(self(.gatherBuffers)))" : nil,
       "adapter \(ByteText.short(adapters))", "gradients \(ByteText.short(self(.gradients)))",
-      "activations \(ByteText.short(self(.activations)))", "other \(ByteText.short(rest))",
+      "activations \(ByteText.short(self(.activations)))",
+      "workspaces \(ByteText.short(self(.workspaces)))",
+      self(.data) > 0 ? "data \(ByteText.short(self(.data)))" : nil,
+      "runtime \(ByteText.short(self(.runtime)))",
     ].compactMap { $0 }
     return "memory per rank: \(ByteText.short(rankByteCount)) ("
       + parts.joined(separator: ", ")
