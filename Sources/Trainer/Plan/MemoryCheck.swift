@@ -9,7 +9,7 @@ internal import Support
 struct MemoryCheck {
   let configuration: TrainConfiguration
   let opening: ModelOpening
-  let layout: AdapterLayout
+  let source: AdapterSource
   let packs: PackPlan
   let training: SampleSet
   let evaluation: LossEvaluation?
@@ -26,8 +26,8 @@ struct MemoryCheck {
   /// - Throws: ``UserError`` with the plan and the nearest settings that fit.
   func run() throws -> (plan: RunPlan, reason: String) {
     PeakMemory.trim()
-    // The adapter's first values are there already, and planned as what they become.
-    let held = max(heldBefore, PeakMemory.heldByteCount() - 4 * layout.elementCount)
+    // The values of an adapter's file are planned as what they become.
+    let held = max(heldBefore, PeakMemory.heldByteCount() - source.heldByteCount)
     let runtime = max(0, heldBefore)
     let free = HostMemory.availableByteCount() + held * group.localWorldSize
     // The fullest rank and the smallest host decide for all.
@@ -37,7 +37,7 @@ struct MemoryCheck {
     func largest(_ index: Int) -> Int { Int(numbers.map { $0[index] }.max() ?? 0) }
     var planner = Planner(
       configuration: opening.description.configuration,
-      type: opening.description.loader.files.types, adapters: layout, backend: opening.backend,
+      type: opening.description.loader.files.types, adapters: source.layout, backend: opening.backend,
       memoryByteCount: Int(numbers.map { $0[3] }.min() ?? 0), runtimeByteCount: largest(0),
       dataByteCount: largest(1), positionCount: positionCount)
     planner.evaluation = evaluation?.shapes ?? []

@@ -55,12 +55,14 @@ struct PlanTable {
       let note = part.isBase && plan.placement == .shared ? "  shared on the host" : ""
       text += Self.line("  " + part.rawValue, ByteText.short(plan(part)), note)
     }
-    text += Self.line("  total", ByteText.short(plan.rankByteCount))
     for part in RunPlan.Part.allCases where plan(part) > 0 && part.isTransient {
       text += Self.line(
-        "  (\(part.rawValue))", ByteText.short(plan(part)),
-        part == .reading ? "  before activations are there" : "  in place of activations")
+        "  " + part.rawValue, ByteText.short(plan(part)),
+        part == .reading
+          ? "  before the first step, when activations are not there"
+          : "  between steps, in place of activations; the first rank")
     }
+    text += Self.line("  most at one time", ByteText.short(plan.rankByteCount))
     text += Self.line(
       plan.settings.ranksPerHost == 1 ? "needed" : "needed per host",
       ByteText.short(plan.hostByteCount),
@@ -103,7 +105,10 @@ struct PlanTable {
   }
 
   private static func line(_ label: String, _ value: String, _ note: String = "") -> String {
-    let gap = String(repeating: " ", count: max(1, 58 - label.count - value.count))
+    let room = 58 - label.count - value.count
+    let gap = room > 0
+      ? String(repeating: " ", count: room)
+      : "\n" + String(repeating: " ", count: max(0, 58 - value.count))
     return (value.isEmpty ? label : label + gap + value + note) + "\n"
   }
 }
@@ -142,6 +147,17 @@ struct PlanVariant {
     if !given.quantization.isNF4 {
       changes.append(("--quant nf4", { $0.quantization = QuantizationSettings(isNF4: true) }))
     }
+    if given.ranksPerHost > 1 {
+      let fewer = given.ranksPerHost / 2
+      changes.append(
+        (
+          "\(fewer) \(fewer == 1 ? "rank" : "ranks") on each host",
+          {
+            $0.worldSize = max(1, $0.worldSize / given.ranksPerHost) * fewer
+            $0.ranksPerHost = fewer
+          }
+        ))
+    }
     if given.worldSize > 1, plan.placement == .own || plan.placement == .shared {
       changes.append(("--shard full", { $0.shard = .full }))
     }
@@ -162,18 +178,18 @@ struct PlanVariant {
       changes[index].change(&settings)
       flags.append(changes[index].flags)
     }
-    var together = PlanVariant(flags: flags.joined(separator: " "), plan: try planner.plan(settings))
+    var together = PlanVariant(flags: flags.joined(separator: ", "), plan: try planner.plan(settings))
     if flags.count > 1 { variants.append(together) }
     // More hosts with as many ranks each, each with a smaller slice.
-    var hosts = max(1, given.worldSize / given.ranksPerHost)
+    var hosts = max(1, settings.worldSize / settings.ranksPerHost)
     while !together.plan.fits(planner.memoryByteCount), hosts < 64 {
       hosts *= 2
       settings.shard = .full
       settings.shardGroup = .world
-      settings.worldSize = hosts * given.ranksPerHost
-      let shard = flags.contains("--shard full") ? "" : " --shard full"
+      settings.worldSize = hosts * settings.ranksPerHost
+      let shard = given.shard == .full || flags.contains("--shard full") ? [] : ["--shard full"]
       together = PlanVariant(
-        flags: (flags + ["on \(hosts) such hosts"]).joined(separator: " ") + shard,
+        flags: (flags + shard + ["\(hosts) such hosts"]).joined(separator: ", "),
         plan: try planner.plan(settings))
       if together.plan.fits(planner.memoryByteCount) { variants.append(together) }
     }

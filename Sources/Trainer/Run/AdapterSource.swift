@@ -5,13 +5,16 @@ internal import Support
 /// Adapter weights to begin with: fresh, or from a PEFT directory.
 struct AdapterSource {
   let layout: AdapterLayout
-  private(set) var values: [Float]
+  /// Of the PEFT directory, until they are taken; nil for a fresh adapter.
+  private var fileValues: [Float]?
+  private let seed: UInt64
 
   /// - Parameters:
   ///   - configuration: of `train`.
   ///   - base: that the adapter goes on.
   /// - Throws: ``UserError`` when the adapter does not fit, or a flag contradicts its settings.
   init(_ configuration: TrainConfiguration, base: LoadedBase.Description) throws(UserError) {
+    seed = UInt64(bitPattern: Int64(configuration.seed))
     if let directory = configuration.initialAdapter {
       let file = try AdapterFile(
         directory: directory, configuration: base.configuration, base: base.loader.files)
@@ -21,12 +24,11 @@ struct AdapterSource {
         settings.dropout = Float(configuration.loraDropout)
       }
       layout = AdapterLayout(base.configuration, settings)
-      values = file.values
+      fileValues = file.values
       return
     }
     layout = AdapterLayout(
       base.configuration, try Self.settings(configuration, base.configuration))
-    values = layout.initialValues(seed: UInt64(bitPattern: Int64(configuration.seed)))
   }
 
   /// The adapters' settings by the flags alone.
@@ -47,10 +49,13 @@ struct AdapterSource {
       isRankStabilized: configuration.usesRankStabilizedScaling, targets: targets)
   }
 
-  /// Hands the values over, so that they are held once.
+  /// Bytes that are held already.
+  var heldByteCount: Int { 4 * (fileValues?.count ?? 0) }
+
+  /// Makes the values, or hands those of the file over, so that they are held once.
   mutating func takeValues() -> [Float] {
-    defer { values = [] }
-    return values
+    defer { fileValues = nil }
+    return fileValues ?? layout.initialValues(seed: seed)
   }
 
   /// Flags the user gave must agree with the adapter that the run begins with.

@@ -66,7 +66,7 @@ struct TrainRun {
           + "\(shape.positionCount)\n  fix: lower --max-length")
     }
     let memory = try MemoryCheck(
-      configuration: configuration, opening: opening, layout: source.layout, packs: plan,
+      configuration: configuration, opening: opening, source: source, packs: plan,
       training: training, evaluation: evaluation, questions: texts, positionCount: longest,
       heldBefore: heldBefore
     ).run()
