@@ -71,15 +71,15 @@ struct TrainRun {
       heldBefore: heldBefore
     ).run()
 
+    let session = try ModelSession(
+      opening,
+      placement: BasePlacement.make(memory.plan.placement, group: group, environment: environment),
+      reason: memory.reason)
     let output = try prepareOutput()
     var state = try RunState(
       configuration: configuration, output: output, values: source.takeValues(),
       layout: source.layout, training: training, base: opening.description, group: group,
       reporter: reporter)
-    let session = try ModelSession(
-      opening,
-      placement: BasePlacement.make(memory.plan.placement, group: group, environment: environment),
-      reason: memory.reason)
     var questions = texts
     questions?.isLockStep = session.placement.isLockStep
     let exchange = try GradientExchange(
