@@ -61,7 +61,7 @@ ids=$(seq -s, 3 17)
 for row in 1 2 3 4; do echo "{\"input_ids\": [$ids]}"; done > "$model/data.jsonl"
 
 flags="--quant nf4 --lora-r 1 --lora-targets q --pack-tokens 16 --max-length 16 --packs-per-step 4"
-total=$("$program" plan --model "$model" $flags --threads 1 | awk '/base/ { print }')
+total=$("$program" plan --model "$model" $flags --threads 1 | awk '/^  base/ { print }')
 echo "the base, whole:"
 echo "$total"
 printf '%-6s %-5s %-5s %12s %12s %12s %12s\n' shard ranks rank private shared 'share of' 'file pages'

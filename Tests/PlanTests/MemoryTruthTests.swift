@@ -77,7 +77,8 @@ import Testing
       environment: ["ACCELERATE_THREADS": "1", "XDG_CACHE_HOME": output.path])
     try #require(run.exitCode == 0, "\(run.errors)")
     let record = try JSONParser.parse(
-      FileSystem.readText("\(output.path)/run/metrics.jsonl").split(separator: "\n").map(String.init)[0])
+      FileSystem.readText("\(output.path)/run/metrics.jsonl").split(separator: "\n").map(
+        String.init)[0])
     let sent = try #require(record["bytes_sent"]?.doubleValue)
     let plan = try ProgramRun(["plan", "--ranks", "2"] + flags)
     let lines = plan.outputLines.filter { $0.hasPrefix("  total") }

@@ -52,7 +52,8 @@ struct SyntheticModel {
         (prefix + "self_attn.v_proj.weight", [G, C]), (prefix + "self_attn.o_proj.weight", [C, C]),
       ]
       if isMixture { list.append((prefix + "block_sparse_moe.gate.weight", [experts, C])) }
-      let blocks = isMixture
+      let blocks =
+        isMixture
         ? (0..<experts).map { prefix + "block_sparse_moe.experts.\($0)." } : [prefix + "mlp."]
       for block in blocks {
         let names = isMixture ? ["w1", "w3", "w2"] : ["gate_proj", "up_proj", "down_proj"]

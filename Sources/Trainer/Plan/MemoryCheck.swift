@@ -32,12 +32,14 @@ struct MemoryCheck {
     let free = HostMemory.availableByteCount() + held * group.localWorldSize
     // The fullest rank and the smallest host decide for all.
     let numbers = try group.allGather([
-      Double(runtime), Double(max(0, held - runtime)), Double(group.localWorldSize), Double(free),
+      Double(runtime), Double(max(0, held - runtime)),
+      Double(group.localWorldSize), Double(free),
     ])
     func largest(_ index: Int) -> Int { Int(numbers.map { $0[index] }.max() ?? 0) }
     var planner = Planner(
       configuration: opening.description.configuration,
-      type: opening.description.loader.files.types, adapters: source.layout, backend: opening.backend,
+      type: opening.description.loader.files.types, adapters: source.layout,
+      backend: opening.backend,
       memoryByteCount: Int(numbers.map { $0[3] }.min() ?? 0), runtimeByteCount: largest(0),
       dataByteCount: largest(1), positionCount: positionCount)
     planner.evaluation = evaluation?.shapes ?? []

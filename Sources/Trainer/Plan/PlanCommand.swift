@@ -31,7 +31,8 @@ package enum PlanCommand {
     _ configuration: PlanConfiguration, environment: ProgramEnvironment
   ) throws -> (text: String, fits: Bool) {
     let train = configuration.train
-    let path = try train.base.model
+    let path =
+      try train.base.model
       ?? Demo.materialize(cacheDirectory: environment.cacheDirectory).model
     let (model, type) = try PlannedModel.open(path)
     var options = train.base
@@ -84,9 +85,11 @@ enum PlannedModel {
   static func title(_ path: String, _ model: ModelConfiguration, _ options: ModelOptions) -> String
   {
     let experts = model.isMixture ? ", \(model.expertCount) experts" : ""
-    let storage = options.quantization == .nf4
+    let storage =
+      options.quantization == .nf4
       ? "nf4\(options.doubleQuantization ? ", double quantization" : "")" : "not quantized"
-    return "\(path): \(model.architecture.rawValue), \(model.layerCount) layers\(experts), \(storage)"
+    return
+      "\(path): \(model.architecture.rawValue), \(model.layerCount) layers\(experts), \(storage)"
   }
 }
 

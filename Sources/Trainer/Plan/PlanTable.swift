@@ -28,7 +28,8 @@ struct PlanTable {
 
   private var heading: String {
     let settings = plan.settings
-    let ranks = settings.worldSize == 1
+    let ranks =
+      settings.worldSize == 1
       ? "1 rank" : "\(settings.worldSize) ranks, \(settings.ranksPerHost) on a host"
     return """
       \(title)
@@ -106,7 +107,8 @@ struct PlanTable {
 
   private static func line(_ label: String, _ value: String, _ note: String = "") -> String {
     let room = 58 - label.count - value.count
-    let gap = room > 0
+    let gap =
+      room > 0
       ? String(repeating: " ", count: room)
       : "\n" + String(repeating: " ", count: max(0, 58 - value.count))
     return (value.isEmpty ? label : label + gap + value + note) + "\n"
@@ -178,7 +180,8 @@ struct PlanVariant {
       changes[index].change(&settings)
       flags.append(changes[index].flags)
     }
-    var together = PlanVariant(flags: flags.joined(separator: ", "), plan: try planner.plan(settings))
+    var together = PlanVariant(
+      flags: flags.joined(separator: ", "), plan: try planner.plan(settings))
     if flags.count > 1 { variants.append(together) }
     // More hosts with as many ranks each, each with a smaller slice.
     var hosts = max(1, settings.worldSize / settings.ranksPerHost)

@@ -74,7 +74,8 @@ extension BasePlacement {
     let fitsHost = Double(byteCount) <= 0.6 * Double(memoryByteCount)
     let room = ByteText.short(memoryByteCount)
     let chosen = shard == .auto ? (fitsHost ? ModelOptions.Shard.none : .full) : shard
-    let why = shard == .auto
+    let why =
+      shard == .auto
       ? fitsHost
         ? "one copy of the base, \(size), fits into each host's free \(room)"
         : "a copy of the base, \(size), is too much for a host's free \(room)"
