@@ -111,6 +111,10 @@ let package = Package(
         "TestSupport",
       ],
       swiftSettings: strict),
+    // Runs the program on models of real size.
+    .testTarget(
+      name: "PlanTests", dependencies: ["Launcher", "Trainer", "Support", "TestSupport"],
+      exclude: ["Snapshots"], swiftSettings: strict),
     .testTarget(name: "DataTests", dependencies: ["Data", "Support"], swiftSettings: strict),
     // Seeded tensors, error measures, a reference of every operation in double precision, and the
     // program as a child process.

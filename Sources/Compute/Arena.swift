@@ -36,6 +36,12 @@ package final class Arena {
   /// A point to return to.
   package var mark: Int { used }
 
+  /// Gives the memory itself back between steps, for work that needs it; whatever was in it is lost.
+  package func giveBackPages() {
+    release(to: 0)
+    storage.giveBackPages()
+  }
+
   /// Gives everything back and forgets the high-water mark.
   package func reset() {
     used = 0

@@ -11,11 +11,13 @@ internal import Glibc
   package let address: UnsafeMutableRawPointer
   package let byteCount: Int
   private let isMapped: Bool
+  private let isPrivate: Bool
 
   /// Reserves zeroed host memory, aligned to a page.
   package init(hostByteCount: Int) throws(ComputeError) {
     byteCount = max(hostByteCount, 1)
     isMapped = true
+    isPrivate = true
     let address = unsafe mmap(
       nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     guard unsafe address != MAP_FAILED, let address = unsafe address else {
@@ -32,6 +34,7 @@ internal import Glibc
   package init(sharedFile descriptor: Int32, byteCount: Int) throws(ComputeError) {
     self.byteCount = max(byteCount, 1)
     isMapped = true
+    isPrivate = false
     let address = unsafe mmap(
       nil, self.byteCount, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0)
     guard unsafe address != MAP_FAILED, let address = unsafe address else {
@@ -44,7 +47,13 @@ internal import Glibc
   package init(unbackedByteCount: Int) {
     byteCount = unbackedByteCount
     isMapped = false
+    isPrivate = false
     unsafe address = UnsafeMutableRawPointer(bitPattern: 1 << 12).unsafelyUnwrapped
+  }
+
+  /// Gives the pages of private host memory back to the system; their content becomes zero.
+  package func giveBackPages() {
+    if isMapped && isPrivate { unsafe madvise(address, byteCount, MADV_DONTNEED) }
   }
 
   deinit { if isMapped { unsafe munmap(address, byteCount) } }

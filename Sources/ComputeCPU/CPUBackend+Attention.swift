@@ -1,7 +1,7 @@
 package import Compute
 
 /// Queries of one block of scores.
-private let queryBlock = 64
+let queryBlock = 64
 
 extension CPUBackend {
   package func attention(
@@ -20,8 +20,9 @@ extension CPUBackend {
       let segment = shape.segments[tile / H]
       let head = tile % H
       let keyHead = head / (H / shape.keyValueHeads)
-      let scores = unsafe scratch.bytes(queryBlock * segment.keys.count * 4, worker: worker)
-        .assumingMemoryBound(to: Float.self)
+      let scores = unsafe scratch.bytes(
+        CPUWorkspace.scores(keys: segment.keys.count, isBackward: false), worker: worker
+      ).assumingMemoryBound(to: Float.self)
       forEachBlock(segment, shape.slidingWindow) { queries, keys in
         unsafe scoreBlock(pointers, shape, head, queries, keys, scores)
         for (row, query) in queries.enumerated() {
@@ -57,8 +58,9 @@ extension CPUBackend {
       let segment = shape.segments[tile / G]
       precondition(segment.queries == segment.keys)
       let keyHead = tile % G
-      let scores = unsafe scratch.bytes(2 * queryBlock * segment.keys.count * 4, worker: worker)
-        .assumingMemoryBound(to: Float.self)
+      let scores = unsafe scratch.bytes(
+        CPUWorkspace.scores(keys: segment.keys.count, isBackward: true), worker: worker
+      ).assumingMemoryBound(to: Float.self)
       for head in keyHead * (H / G)..<(keyHead + 1) * (H / G) {
         forEachBlock(segment, shape.slidingWindow) { queries, keys in
           let K = keys.count

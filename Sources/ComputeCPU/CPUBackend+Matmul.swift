@@ -5,7 +5,7 @@ package import Compute
 // single-threaded call of the library, so that its bits depend on nothing else.
 
 /// Rows and columns of the tiles.
-private enum Tile {
+enum Tile {
   /// Columns of an output strip; a strip's weights are decoded once.
   static let columns = 256
   /// Rows of one bfloat16 call; the remainder is padded to a multiple of `rowStep`, so that few
@@ -56,7 +56,8 @@ extension CPUBackend {
         let first = strip * Tile.columns
         let width = min(Tile.columns, N - first)
         // Weights of the strip, then room for a padded remainder of the output.
-        let bytes = unsafe scratch.bytes(width * (C * 2 + Tile.rows * 4) + 64, worker: worker)
+        let bytes = unsafe scratch.bytes(
+          CPUWorkspace.roundedStrip(width: width, depth: C), worker: worker)
         let strip: UnsafeMutablePointer<UInt16>
         if let elements = unsafe decoder.bfloat16Elements {
           unsafe strip = elements + first * C
@@ -79,8 +80,9 @@ extension CPUBackend {
         if let elements = unsafe decoder.float32Elements {
           unsafe strip = unsafe elements + first * C
         } else {
-          unsafe strip = unsafe scratch.bytes(width * C * 4, worker: worker).assumingMemoryBound(
-            to: Float.self)
+          unsafe strip = unsafe scratch.bytes(
+            CPUWorkspace.floatStrip(width: width, depth: C), worker: worker
+          ).assumingMemoryBound(to: Float.self)
           unsafe decoder.decode(first * C, count: width * C, to: strip)
         }
         unsafe sgemm(
@@ -116,7 +118,8 @@ extension CPUBackend {
       pool.forEachTile(strips) { strip, worker in
         let first = strip * Tile.columns
         let width = min(Tile.columns, C - first)
-        let bytes = unsafe scratch.bytes(width * (N * 2 + Tile.rows * 4) + 64, worker: worker)
+        let bytes = unsafe scratch.bytes(
+          CPUWorkspace.roundedStrip(width: width, depth: N), worker: worker)
         // Columns are copied even where they are bfloat16 already: the library is faster on a
         // contiguous operand by more than the copy takes.
         let strip = unsafe bytes.assumingMemoryBound(to: UInt16.self)
@@ -140,8 +143,9 @@ extension CPUBackend {
             m: T, n: width, k: N, dy, N, elements + first, C, accumulate: accumulate,
             result + first, C)
         } else {
-          let strip = unsafe scratch.bytes(width * N * 4, worker: worker)
-            .assumingMemoryBound(to: Float.self)
+          let strip = unsafe scratch.bytes(
+            CPUWorkspace.floatStrip(width: width, depth: N), worker: worker
+          ).assumingMemoryBound(to: Float.self)
           for n in 0..<N {
             unsafe decoder.decode(n * C + first, count: width, to: strip + n * width)
           }
@@ -228,8 +232,9 @@ extension CPUBackend {
   /// `rowStep`.
   private func rounded(_ x: Tensor) throws(ComputeError) -> UnsafeMutablePointer<UInt16> {
     let padded = (x.rows + Tile.rowStep - 1) / Tile.rowStep * Tile.rowStep
-    let operand = unsafe operandBuffer.bytes(padded * x.columns * 2, worker: 0)
-      .assumingMemoryBound(to: UInt16.self)
+    let operand = unsafe operandBuffer.bytes(
+      CPUWorkspace.roundedOperand(rows: x.rows, columns: x.columns), worker: 0
+    ).assumingMemoryBound(to: UInt16.self)
     let values = unsafe x.floats
     forEachChunk(x.count, of: 16384) { range in
       unsafe roundToBFloat16(

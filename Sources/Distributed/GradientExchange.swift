@@ -30,20 +30,9 @@ package final class GradientExchange {
     self.group = group
     self.backend = backend
     slices = WeightSlices(elementCount: elementCount, worldSize: group.worldSize)
-    // Also a rank without packs gathers the moments for a checkpoint.
-    var bufferCount = 1
-    var receivedCount = 0
-    for packCount in 1...max(maximumPackCount, 1) {
-      let runs = (0..<group.worldSize).map {
-        PackRuns.run(ofRank: $0, packCount: packCount, worldSize: group.worldSize)
-      }
-      let own = runs[group.rank]
-      bufferCount = max(bufferCount, Self.buffersNeeded(own))
-      receivedCount = max(
-        receivedCount,
-        runs.reduce(-PackTree.nodeCount(covering: own)) { $0 + PackTree.nodeCount(covering: $1) })
-    }
-    for _ in 0..<bufferCount {
+    let counts = Self.bufferCounts(
+      rank: group.rank, worldSize: group.worldSize, maximumPackCount: maximumPackCount)
+    for _ in 0..<counts.vectors {
       free.append(
         Tensor(
           storage: try backend.makeStorage(byteCount: max(4 * elementCount, 4)),
@@ -51,13 +40,35 @@ package final class GradientExchange {
     }
     let sliceCount = slices.range(ofRank: group.rank).count
     received = Tensor(
-      storage: try backend.makeStorage(byteCount: max(4 * receivedCount * sliceCount, 4)),
-      rows: receivedCount, columns: sliceCount)
+      storage: try backend.makeStorage(byteCount: max(4 * counts.slices * sliceCount, 4)),
+      rows: counts.slices, columns: sliceCount)
   }
 
-  /// Bytes of the buffers, for the memory plan.
-  package var byteCount: Int {
-    free.reduce(received.byteCount) { $0 + $1.byteCount }
+  /// How many buffers a rank needs.
+  ///
+  /// - Parameters:
+  ///   - rank: whose.
+  ///   - worldSize: ranks.
+  ///   - maximumPackCount: the most packs of a step.
+  /// - Returns: vectors of the adapters' length, and slices received from other ranks.
+  package static func bufferCounts(rank: Int, worldSize: Int, maximumPackCount: Int) -> (
+    vectors: Int, slices: Int
+  ) {
+    // Also a rank without packs gathers the moments for a checkpoint.
+    var counts = (vectors: 1, slices: 0)
+    for packCount in 1...max(maximumPackCount, 1) {
+      var received = 0
+      for other in 0..<worldSize {
+        let run = PackRuns.run(ofRank: other, packCount: packCount, worldSize: worldSize)
+        if other == rank {
+          counts.vectors = max(counts.vectors, buffersNeeded(run))
+        } else {
+          received += PackTree.nodeCount(covering: run)
+        }
+      }
+      counts.slices = max(counts.slices, received)
+    }
+    return counts
   }
 
   /// Buffers in use at the same time while a run of packs is added up.

@@ -3,12 +3,13 @@ import Trainer
 
 /// The commands of the program.
 enum Command: String, CaseIterable {
-  case train, evaluate, generate, test, launch
+  case train, plan, evaluate, generate, test, launch
 
   /// One line for `--help`.
   private var summary: String {
     switch self {
     case .train: "fine-tunes LoRA adapters over a frozen base model"
+    case .plan: "memory and traffic of a run before it starts"
     case .evaluate: "loss, perplexity and exact match on held-out data"
     case .generate: "completes a prompt with the base and the adapter"
     case .test: "proves the arithmetic on this machine or on all ranks"
@@ -20,6 +21,7 @@ enum Command: String, CaseIterable {
   private func run(_ arguments: [String], environment: ProgramEnvironment) throws -> Int32 {
     switch self {
     case .train: try TrainCommand.run(arguments, environment: environment)
+    case .plan: try PlanCommand.run(arguments, environment: environment)
     case .evaluate: try EvaluateCommand.run(arguments, environment: environment)
     case .generate: try GenerateCommand.run(arguments, environment: environment)
     case .test: try TestCommand.run(arguments, environment: environment)
@@ -41,6 +43,10 @@ enum Command: String, CaseIterable {
     case .evaluate: return try EvaluateCommand.configuration(rest) != nil
     case .generate: return try GenerateCommand.configuration(rest) != nil
     case .test: return try TestCommand.configuration(rest) != nil
+    case .plan:
+      throw UserError(
+        .usage, at: "launch", "cannot start plan, which is no work for several ranks",
+        fix: "leave launch out and say `plan --ranks N`")
     case .launch:
       throw UserError(
         .usage, at: "launch", "cannot start another launch", fix: "write launch once")

@@ -25,11 +25,12 @@ package struct ActivationPlan {
   ///   - layouts: of its slabs.
   ///   - adapters: nil for the base alone.
   ///   - activationType: of the backend that will compute.
+  ///   - meter: is told of every operation that takes memory of its own; nil counts none.
   package init(
     _ configuration: ModelConfiguration, layouts: [SlabLayout], adapters: AdapterLayout?,
-    activationType: ElementType
+    activationType: ElementType, meter: (any WorkspaceMeter)? = nil
   ) throws {
-    let backend = PlanningBackend(activationType: activationType)
+    let backend = PlanningBackend(activationType: activationType, meter: meter)
     arena = Arena(storage: Storage(unbackedByteCount: .max >> 1), name: "plan")
     layout = adapters
     let weights = adapters.map {
@@ -51,16 +52,20 @@ package struct ActivationPlan {
   ///   - targetCount: of these, tokens with a loss.
   ///   - retention: what is kept for the backward pass.
   ///   - hasDropout: whether inputs of adapters are dropped.
+  ///   - longestSample: tokens of the longest sample; nil for one sample that fills the pack.
   /// - Returns: bytes.
   package func byteCount(
-    tokenCount: Int, targetCount: Int, retention: CausalLM.Retention, hasDropout: Bool
+    tokenCount: Int, targetCount: Int, retention: CausalLM.Retention, hasDropout: Bool,
+    longestSample: Int? = nil
   ) throws -> Int {
     arena.reset()
     let zeros = [Int32](repeating: 0, count: tokenCount)
     let targets = [Int32](repeating: 0, count: targetCount)
+    let length = max(1, longestSample ?? tokenCount)
+    let boundaries = Array(stride(from: 0, to: tokenCount, by: length)) + [tokenCount]
     let pass = try model.forward(
       PackInput(
-        tokens: zeros, positions: zeros, sampleIndices: zeros, boundaries: [0, tokenCount],
+        tokens: zeros, positions: zeros, sampleIndices: zeros, boundaries: boundaries,
         targetRows: targets, targets: targets),
       dropout: hasDropout ? DropoutKey(seed: 0, step: 0, layer: 0, input: 0, rate: 0.5) : nil,
       retention: retention)

@@ -2,13 +2,55 @@ package import Compute
 package import Support
 
 /// Reads the frozen base from its files into slabs, or into a rank's slices of them, quantizing on
-/// the way. Tensors are read in chunks, so that loading takes little more memory than its result.
+/// the way. Tensors are read in chunks through a staging of fixed size, so that loading takes
+/// ``stagingByteCount`` more memory than its result.
 package struct BaseLoader {
   package let files: ModelFiles
   package let slabs: [SlabLayout]
   private let backend: any Backend
   /// Elements that are read at a time; whole NF4 blocks and nested blocks.
-  private static let chunkElementCount = 1 << 22
+  private static let chunkElementCount = 1 << 20
+
+  /// What is held of one chunk: its bytes in the file's type, its values, and as NF4 its codes and
+  /// scales.
+  private struct Staging {
+    let bytes: Tensor
+    let values: Tensor
+    let codes: Tensor
+    let absmax: Tensor
+
+    static let partByteCounts = [
+      4 * chunkElementCount, 4 * chunkElementCount, NF4.codeByteCount(chunkElementCount),
+      4 * NF4.blockCount(chunkElementCount),
+    ]
+
+    init(_ backend: any Backend) throws {
+      func tensor(_ index: Int, _ type: ElementType) throws -> Tensor {
+        let count = Self.partByteCounts[index]
+        return Tensor(
+          storage: try backend.makeStorage(byteCount: count), columns: count / type.byteCount,
+          elementType: type)
+      }
+      bytes = try tensor(0, .uint8)
+      values = try tensor(1, .float32)
+      codes = try tensor(2, .uint8)
+      absmax = try tensor(3, .float32)
+    }
+  }
+
+  /// The most memory that loading takes besides what it makes.
+  ///
+  /// - Parameter slabs: that are loaded.
+  /// - Returns: bytes.
+  package static func stagingByteCount(_ slabs: [SlabLayout]) -> Int {
+    // Double quantization looks at the scales of a whole tensor.
+    let scales = slabs.flatMap(\.items).reduce(0) { most, item in
+      guard case .nf4(isDouble: true) = item.format else { return most }
+      return max(
+        most, 5 * NF4.blockCount(item.count) + 4 * NF4.nestedBlockCount(item.count))
+    }
+    return Staging.partByteCounts.reduce(scales, +)
+  }
 
   /// - Parameters:
   ///   - files: the model's tensors.
@@ -36,18 +78,27 @@ package struct BaseLoader {
     let layout = slabs[index]
     let range = range ?? 0..<layout.byteCount
     precondition(out.count >= range.count && out.elementType == .uint8)
+    let staging = try Staging(backend)
     for item in layout.items {
       let bytes = item.byteOffset..<item.byteOffset + item.byteCount
-      if bytes.overlaps(range) { try load(item, range, out) }
+      if bytes.overlaps(range) { try load(item, range, out, staging) }
     }
   }
 
   /// Makes the parts of one item that lie in `range`.
-  private func load(_ item: SlabLayout.Item, _ range: Range<Int>, _ out: Tensor) throws {
+  private func load(
+    _ item: SlabLayout.Item, _ range: Range<Int>, _ out: Tensor, _ staging: Staging
+  ) throws {
     let parts = item.partRanges
     switch item.format {
     case .vector:
-      try write(try finiteValues(item, 0..<item.count), to: parts[0], range, out)
+      for first in stride(from: 0, to: item.count, by: Self.chunkElementCount) {
+        let elements = first..<min(item.count, first + Self.chunkElementCount)
+        let start = parts[0].lowerBound + 4 * first
+        try copy(
+          finiteValues(item, elements, staging).values, to: start..<start + 4 * elements.count,
+          range, out)
+      }
     case .dense(let type):
       // Elements as they lie in the file, chunk by chunk, looked at on the way.
       for first in stride(from: 0, to: item.count, by: Self.chunkElementCount) {
@@ -55,15 +106,10 @@ package struct BaseLoader {
         let start = parts[0].lowerBound + first * type.byteCount
         let bytes = start..<start + elements.count * type.byteCount
         guard bytes.overlaps(range) else { continue }
-        _ = try finiteValues(item, elements)
-        let wanted = bytes.clamped(to: range)
-        files.copyBytes(
-          of: item.name, from: wanted.lowerBound - parts[0].lowerBound,
-          to: out.elements(
-            wanted.lowerBound - range.lowerBound..<wanted.upperBound - range.lowerBound))
+        try copy(finiteValues(item, elements, staging).bytes, to: bytes, range, out)
       }
     case .nf4(isDouble: false):
-      try quantize(item, parts, range, out) { absmax, blocks in
+      try quantize(item, parts, range, out, staging) { absmax, blocks in
         let start = parts[1].lowerBound + blocks.lowerBound * 4
         try copy(absmax, to: start..<start + blocks.count * 4, range, out)
       }
@@ -71,10 +117,14 @@ package struct BaseLoader {
       // The offset is a mean over the whole tensor, so all of it is looked at.
       let blockCount = NF4.blockCount(item.count)
       let absmax = try makeTensor(blockCount * 4, .float32)
-      try quantize(item, parts, range, out, readsAll: true) { part, blocks in
+      try quantize(item, parts, range, out, staging, readsAll: true) { part, blocks in
         try backend.copy(part, to: absmax.elements(blocks))
       }
-      let sum = try backend.download(absmax).reduce(0.0) { $0 + Double($1) }
+      var sum = 0.0
+      for first in stride(from: 0, to: blockCount, by: 1 << 16) {
+        let part = absmax.elements(first..<min(blockCount, first + 1 << 16))
+        sum = try backend.download(part).reduce(sum) { $0 + Double($1) }
+      }
       let offset = Float(sum / Double(blockCount))
       let codes = try makeTensor(blockCount, .uint8)
       let nested = try makeTensor(NF4.nestedBlockCount(item.count) * 4, .float32)
@@ -90,7 +140,8 @@ package struct BaseLoader {
   /// Without `readsAll` chunks of which neither codes nor scales are wanted are passed over.
   private func quantize(
     _ item: SlabLayout.Item, _ parts: [Range<Int>], _ range: Range<Int>, _ out: Tensor,
-    readsAll: Bool = false, takeScales: (_ absmax: Tensor, _ blocks: Range<Int>) throws -> Void
+    _ staging: Staging, readsAll: Bool = false,
+    takeScales: (_ absmax: Tensor, _ blocks: Range<Int>) throws -> Void
   ) throws {
     for first in stride(from: 0, to: item.count, by: Self.chunkElementCount) {
       let elements = first..<min(item.count, first + Self.chunkElementCount)
@@ -101,12 +152,10 @@ package struct BaseLoader {
       let scaleStart = parts[1].lowerBound + firstBlock * 4
       let scaleBytes = scaleStart..<scaleStart + blocks.count * 4
       guard readsAll || codeBytes.overlaps(range) || scaleBytes.overlaps(range) else { continue }
-      let values = try finiteValues(item, elements)
-      let staging = try makeTensor(values.count * 4, .float32)
-      let codes = try makeTensor(codeBytes.count, .uint8)
-      let absmax = try makeTensor(blocks.count * 4, .float32)
-      try backend.upload(values, to: staging)
-      try backend.quantizeNF4(staging, codes: codes, absmax: absmax)
+      let values = try finiteValues(item, elements, staging).values
+      let codes = staging.codes.elements(0..<codeBytes.count)
+      let absmax = staging.absmax.elements(0..<blocks.count)
+      try backend.quantizeNF4(values, codes: codes, absmax: absmax)
       try copy(codes, to: codeBytes, range, out)
       try takeScales(absmax, blocks)
     }
@@ -142,19 +191,60 @@ package struct BaseLoader {
         wanted.lowerBound - range.lowerBound..<wanted.upperBound - range.lowerBound))
   }
 
-  /// Elements of a tensor as float32, all of them finite.
-  private func finiteValues(_ item: SlabLayout.Item, _ elements: Range<Int>) throws(UserError)
-    -> [Float]
+  /// Elements of a tensor as they lie in the file and as float32, all of them finite; both lie in
+  /// the staging until the next call.
+  private func finiteValues(_ item: SlabLayout.Item, _ elements: Range<Int>, _ staging: Staging)
+    throws(UserError) -> (bytes: Tensor, values: Tensor)
   {
-    let values = try files.floats(item.name, elements)
-    guard values.allSatisfy(\.isFinite) else {
-      let position = values.firstIndex { !$0.isFinite } ?? 0
+    let type = files.type(of: item.name)
+    let bytes = staging.bytes.elements(0..<elements.count * type.byteCount)
+    let values = staging.values.elements(0..<elements.count)
+    try files.read(item.name, from: elements.lowerBound * type.byteCount, to: bytes)
+    let isFinite = unsafe convert(bytes.address, type, elements.count, to: values.floats)
+    guard isFinite else {
+      let position = (0..<elements.count).first { unsafe !values.floats[$0].isFinite } ?? 0
+      let value = unsafe values.floats[position]
       throw UserError(
         .notFinite, at: files.directory,
-        "tensor \(item.name) holds \(values[position]) at element \(elements.lowerBound + position)",
+        "tensor \(item.name) holds \(value) at element \(elements.lowerBound + position)",
         fix: "copy or download the model again, or use another checkpoint; training would only "
           + "spread it")
     }
-    return values
+    return (bytes, values)
+  }
+
+  /// Makes float32 values of a file's elements.
+  ///
+  /// - Returns: whether all of them are finite.
+  private func convert(
+    _ bytes: UnsafeMutableRawPointer, _ type: ElementType, _ count: Int,
+    to out: UnsafeMutablePointer<Float>
+  ) -> Bool {
+    // An exponent of all ones is an infinity or no number.
+    var most: UInt32 = 0
+    switch type {
+    case .bfloat16:
+      let source = unsafe bytes.assumingMemoryBound(to: UInt16.self)
+      for i in 0..<count {
+        let bits = unsafe UInt32(source[i]) << 16
+        unsafe out[i] = Float(bitPattern: bits)
+        most = max(most, bits & 0x7F80_0000)
+      }
+    case .float16:
+      let source = unsafe bytes.assumingMemoryBound(to: UInt16.self)
+      for i in 0..<count {
+        let value = unsafe float(fromFloat16: source[i])
+        unsafe out[i] = value
+        most = max(most, value.bitPattern & 0x7F80_0000)
+      }
+    default:
+      let source = unsafe bytes.assumingMemoryBound(to: UInt32.self)
+      for i in 0..<count {
+        let bits = unsafe source[i]
+        unsafe out[i] = Float(bitPattern: bits)
+        most = max(most, bits & 0x7F80_0000)
+      }
+    }
+    return most < 0x7F80_0000
   }
 }

@@ -86,22 +86,46 @@ package struct ModelFiles: Sendable {
     return try files[location.file].floats(location.entry, range)
   }
 
-  /// Copies bytes of a tensor as they lie in the file.
+  /// The types of the tensors, of which names and shapes are checked.
+  package var types: SlabLayout.TypeRule {
+    { name, shape throws(UserError) in
+      let entry = try entry(name, shape: shape)
+      guard let type = ElementType(entry.type) else {
+        throw UserError(
+          .badInput, at: directory,
+          "tensor \(name) has type \(entry.type.rawValue), but weights are F32, F16 or BF16")
+      }
+      return type
+    }
+  }
+
+  /// The type of a tensor's elements in its file.
+  ///
+  /// - Parameter name: of a tensor that was checked to be a weight.
+  /// - Returns: the type.
+  func type(of name: String) -> ElementType {
+    guard let type = locations[name].flatMap({ ElementType($0.entry.type) }) else {
+      preconditionFailure("\(name) was not checked before it was read")
+    }
+    return type
+  }
+
+  /// Reads bytes of a tensor as they lie in the file.
   ///
   /// - Parameters:
   ///   - name: of the tensor.
   ///   - start: first byte, from the tensor's own beginning.
-  ///   - destination: uint8, in host memory; filled.
-  package func copyBytes(of name: String, from start: Int, to destination: Tensor) {
+  ///   - destination: in host memory; filled.
+  /// - Throws: ``UserError`` when the file cannot be read.
+  package func read(_ name: String, from start: Int, to destination: Tensor) throws(UserError) {
     guard let location = locations[name] else {
       preconditionFailure("\(name) was not checked before it was read")
     }
     let first = location.entry.range.lowerBound + start
-    precondition(first + destination.byteCount <= location.entry.range.upperBound)
-    unsafe files[location.file].file.withBytes(first..<first + destination.byteCount) { bytes in
-      if let source = bytes.baseAddress {
-        unsafe destination.address.copyMemory(from: source, byteCount: bytes.count)
-      }
-    }
+    precondition(start >= 0 && first + destination.byteCount <= location.entry.range.upperBound)
+    try unsafe files[location.file].file.read(
+      first..<first + destination.byteCount,
+      into: UnsafeMutableRawBufferPointer(
+        start: destination.address, count: destination.byteCount))
   }
 }

@@ -6,9 +6,14 @@ package import Compute
 /// large as they can become.
 package final class PlanningBackend: Backend {
   package let activationType: ElementType
+  /// What the device takes besides tensors.
+  package let meter: (any WorkspaceMeter)?
   package var summary: String { "planning" }
 
-  package init(activationType: ElementType) { self.activationType = activationType }
+  package init(activationType: ElementType, meter: (any WorkspaceMeter)? = nil) {
+    self.activationType = activationType
+    self.meter = meter
+  }
 
   package func makeStorage(byteCount: Int) throws(ComputeError) -> Storage {
     Storage(unbackedByteCount: byteCount)
@@ -27,10 +32,14 @@ package final class PlanningBackend: Backend {
   package func scale(_ x: Tensor, by factor: Float) throws(ComputeError) {}
   package func linear(_ x: Tensor, _ weight: BaseMatrix, bias: Tensor?, out: Tensor)
     throws(ComputeError)
-  {}
+  {
+    meter?.linear(rows: x.rows, weight, isBackward: false)
+  }
   package func linearBackward(_ dy: Tensor, _ weight: BaseMatrix, dx: Tensor, accumulate: Bool)
     throws(ComputeError)
-  {}
+  {
+    meter?.linear(rows: dy.rows, weight, isBackward: true)
+  }
   package func matmulTransposed(
     _ x: Tensor, _ matrix: Tensor, scaling: Float, out: Tensor, accumulate: Bool
   ) throws(ComputeError) {}
@@ -52,11 +61,15 @@ package final class PlanningBackend: Backend {
   ) throws(ComputeError) {}
   package func attention(
     q: Tensor, k: Tensor, v: Tensor, shape: AttentionShape, out: Tensor, logSumExp: Tensor
-  ) throws(ComputeError) {}
+  ) throws(ComputeError) {
+    meter?.attention(shape, isBackward: false)
+  }
   package func attentionBackward(
     _ dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, logSumExp: Tensor,
     shape: AttentionShape, dq: Tensor, dk: Tensor, dv: Tensor
-  ) throws(ComputeError) {}
+  ) throws(ComputeError) {
+    meter?.attention(shape, isBackward: true)
+  }
   package func swiGLU(gate: Tensor, up: Tensor, out: Tensor) throws(ComputeError) {}
   package func swiGLUBackward(
     _ dout: Tensor, gate: Tensor, up: Tensor, dgate: Tensor, dup: Tensor

@@ -55,7 +55,7 @@ package struct SlabLayout: Sendable {
     }
     var byteCount: Int { partByteCounts.reduce(0) { $0 + aligned($1) } }
     /// The bytes of each part in the slab.
-    var partRanges: [Range<Int>] {
+    package var partRanges: [Range<Int>] {
       var start = byteOffset
       return partByteCounts.map { count in
         defer { start += aligned(count) }
@@ -79,9 +79,26 @@ package struct SlabLayout: Sendable {
     byteCount += item.byteCount
   }
 
+  /// Tells the type of a tensor from its name and shape, or why there is none.
+  package typealias TypeRule = (_ name: String, _ shape: [Int]) throws(UserError) -> ElementType
+
   /// The slabs of a model, 0 ... L + 1; every tensor is looked up in the files, its shape checked.
   package static func slabs(
     _ configuration: ModelConfiguration, _ files: ModelFiles, _ quantization: QuantizationSettings
+  ) throws(UserError) -> [SlabLayout] {
+    try slabs(configuration, quantization, type: files.types)
+  }
+
+  /// The slabs of a model, 0 ... L + 1.
+  ///
+  /// - Parameters:
+  ///   - configuration: of the model.
+  ///   - quantization: storage format of the linears.
+  ///   - type: called for every tensor.
+  /// - Returns: the layouts.
+  /// - Throws: what `type` throws.
+  package static func slabs(
+    _ configuration: ModelConfiguration, _ quantization: QuantizationSettings, type: TypeRule
   ) throws(UserError) -> [SlabLayout] {
     let C = configuration.hiddenSize
     let V = configuration.vocabularySize
@@ -90,19 +107,14 @@ package struct SlabLayout: Sendable {
       isQuantized: Bool = true, isAlwaysFloat32: Bool = false
     ) throws(UserError) {
       let name = module + ".weight"
-      let entry = try files.entry(name, shape: [rows, columns])
-      guard let type = ElementType(entry.type) else {
-        throw UserError(
-          .badInput, at: files.directory,
-          "tensor \(name) has type \(entry.type.rawValue), but weights are F32, F16 or BF16")
-      }
+      let type = try type(name, [rows, columns])
       let format =
         quantization.isNF4 && isQuantized
         ? Format.nf4(isDouble: quantization.isDouble) : .dense(type)
       slab.add(name, rows, columns, format, isAlwaysFloat32: isAlwaysFloat32)
     }
     func vector(_ slab: inout SlabLayout, _ name: String, _ count: Int) throws(UserError) {
-      _ = try files.entry(name, shape: [count])
+      _ = try type(name, [count])
       slab.add(name, 1, count, .vector)
     }
 

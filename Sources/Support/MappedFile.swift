@@ -2,11 +2,14 @@ internal import Glibc
 
 /// A regular file mapped read-only into memory, unmapped when the last reference goes.
 ///
-/// The file must not shrink while it is mapped: touching pages beyond its end is a SIGBUS.
+/// The file must not shrink while it is mapped: touching pages beyond its end is a SIGBUS. Large
+/// parts are better read by ``read(_:into:)``, which takes no memory beside its destination and
+/// finds a file that has shrunk.
 @safe package final class MappedFile: Sendable {
   package let path: String
   package let byteCount: Int
   private nonisolated(unsafe) let base: UnsafeRawPointer?
+  private let descriptor: Int32
 
   /// Maps the whole file.
   ///
@@ -18,7 +21,8 @@ internal import Glibc
     guard descriptor >= 0 else {
       throw UserError(.badInput, at: path, "cannot open: \(systemErrorText())")
     }
-    defer { close(descriptor) }
+    var isKept = false
+    defer { if !isKept { close(descriptor) } }
     var info = stat()
     guard unsafe fstat(descriptor, &info) == 0 else {
       throw UserError(.system, at: path, "cannot read its size: \(systemErrorText())")
@@ -27,9 +31,11 @@ internal import Glibc
       throw UserError(.badInput, at: path, "not a regular file")
     }
     self.path = path
+    self.descriptor = descriptor
     byteCount = Int(info.st_size)
     if byteCount == 0 {
       unsafe base = nil
+      isKept = true
       return
     }
     let address = unsafe mmap(nil, byteCount, PROT_READ, MAP_PRIVATE, descriptor, 0)
@@ -37,9 +43,11 @@ internal import Glibc
       throw UserError(.system, at: path, "cannot map \(byteCount) bytes: \(systemErrorText())")
     }
     unsafe base = UnsafeRawPointer(address)
+    isKept = true
   }
 
   deinit {
+    close(descriptor)
     if let base = unsafe base { unsafe munmap(UnsafeMutableRawPointer(mutating: base), byteCount) }
   }
 
@@ -51,6 +59,34 @@ internal import Glibc
     let bytes = unsafe UnsafeRawBufferPointer(
       start: base.map { unsafe $0 + range.lowerBound }, count: range.count)
     return try unsafe body(bytes)
+  }
+
+  /// Reads the bytes of `range`, which lies inside the file, past the mapping.
+  ///
+  /// - Parameters:
+  ///   - range: of the file.
+  ///   - destination: at least as long; its first bytes are overwritten.
+  /// - Throws: ``UserError`` when the file cannot be read or has become shorter.
+  package func read(_ range: Range<Int>, into destination: UnsafeMutableRawBufferPointer)
+    throws(UserError)
+  {
+    precondition(range.lowerBound >= 0 && range.upperBound <= byteCount, "bytes outside \(path)")
+    precondition(destination.count >= range.count)
+    var done = 0
+    while done < range.count {
+      let count = unsafe pread(
+        descriptor, destination.baseAddress.map { unsafe $0 + done }, range.count - done,
+        range.lowerBound + done)
+      if count < 0 && errno == EINTR { continue }
+      guard count > 0 else {
+        throw UserError(
+          .system, at: path,
+          count == 0
+            ? "ends before byte \(range.upperBound); it has become shorter since it was opened"
+            : "cannot read: \(systemErrorText())")
+      }
+      done += count
+    }
   }
 
   /// A copy of the bytes of `range`, which lies inside the file.

@@ -32,4 +32,9 @@ enum Assembly {
         fix: "give --device cpu, or leave it out")
     }
   }
+
+  /// Counts what a backend takes besides tensors; nil for a backend that takes nothing.
+  static func meter(_ backend: any Backend) -> (any WorkspaceMeter)? {
+    (backend as? CPUBackend).map { CPUWorkspaceMeter($0) }
+  }
 }

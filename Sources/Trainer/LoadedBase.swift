@@ -39,6 +39,22 @@ package struct LoadedBase {
         files: ModelFiles(directory: directory), configuration: configuration,
         quantization: quantization, backend: backend)
     }
+
+    /// SHA-256 over `config.json`, shapes, types and storage formats of the tensors, and some
+    /// elements of each: it tells another model or quantization, not every flipped bit.
+    package var digest: String {
+      var text = (try? FileSystem.readText("\(loader.files.directory)/config.json")) ?? ""
+      for layout in loader.slabs {
+        for item in layout.items {
+          text += "\n\(item.name) \(item.rows) \(item.columns) \(item.format)"
+          for first in [0, item.count / 2, item.count - 8] {
+            let elements = max(0, first)..<min(item.count, max(0, first) + 8)
+            text += " \((try? loader.files.floats(item.name, elements)) ?? [])"
+          }
+        }
+      }
+      return SHA256.hexadecimal(Array(text.utf8))
+    }
   }
 
   /// Reads a model directory into this process, quantizing on the way.
@@ -111,21 +127,5 @@ package struct LoadedBase {
         slices: slices, byteCounts: byteCounts, group: group, backend: backend)
       byteCount = slices.reduce(2 * (byteCounts.max() ?? 0)) { $0 + $1.byteCount }
     }
-  }
-
-  /// SHA-256 over `config.json`, shapes, types and storage formats of the tensors, and some elements
-  /// of each: it tells another model or quantization, not every flipped bit.
-  package var digest: String {
-    var text = (try? FileSystem.readText("\(files.directory)/config.json")) ?? ""
-    for layout in layouts {
-      for item in layout.items {
-        text += "\n\(item.name) \(item.rows) \(item.columns) \(item.format)"
-        for first in [0, item.count / 2, item.count - 8] {
-          let elements = max(0, first)..<min(item.count, max(0, first) + 8)
-          text += " \((try? files.floats(item.name, elements)) ?? [])"
-        }
-      }
-    }
-    return SHA256.hexadecimal(Array(text.utf8))
   }
 }

@@ -55,7 +55,8 @@ import Testing
       ])
     #expect(
       lines.map { $0.prefix { $0 != " " } } == [
-        "accelerate-swift", "model", "data", "memory", "step", "step", "step", "step", "adapter:",
+        "accelerate-swift", "data", "memory", "model", "step", "step", "step", "step", "peak",
+        "adapter:",
       ])
     #expect(!run.errors.contains("loading"))
   }

@@ -3,7 +3,12 @@ package import Support
 
 extension TrainConfiguration {
   /// Takes the settings and checks how they go together.
-  package init(_ options: ParsedOptions) throws(UserError) {
+  ///
+  /// - Parameters:
+  ///   - options: of the command.
+  ///   - isComplete: whether a run follows, which needs data with its model.
+  /// - Throws: ``UserError``.
+  package init(_ options: ParsedOptions, isComplete: Bool = true) throws(UserError) {
     base = try ModelOptions(options)
     trainOn = options.choice("train-on", as: TrainOn.self)
     samples = try SampleOptions(options)
@@ -48,7 +53,7 @@ extension TrainConfiguration {
     saveSteps = options.integer("save-steps")
     loggingSteps = options.integer("logging-steps")
     keepCheckpoints = options.integer("keep-checkpoints")
-    try checkCombinations(options)
+    if isComplete { try checkCombinations(options) }
   }
 
   private static func packing(_ options: ParsedOptions) throws(UserError) -> Packing {

@@ -40,19 +40,22 @@ struct EvaluateRun {
         isLockStep: session.placement.isLockStep, group: group)
     }
     let plan = try session.makePlan(adapters: adapter?.layout)
-    var bytes = try MemoryPlan.activationByteCount(
-      plan, shapes: evaluation.shapes, retention: .nothing, hasDropout: false)
+    // Memory grows with both counts, so their maxima bound every pack.
+    let shapes = evaluation.shapes
+    var bytes = try plan.byteCount(
+      tokenCount: shapes.map(\.tokens).max() ?? 1, targetCount: shapes.map(\.targets).max() ?? 1,
+      retention: .nothing, hasDropout: false)
     if let batch = questions?.largestBatch {
       bytes = max(
         bytes, try plan.generationByteCount(tokenCount: batch.tokens, textCount: batch.texts))
     }
     let longest = max(set.dataset.summary.longest, questions?.longestText ?? 0)
-    let base = try session.makeModel(
-      adapters: nil, positionCount: longest, arenaByteCount: bytes)
+    let arena = try session.makeArena(byteCount: bytes)
+    let base = try session.makeModel(adapters: nil, positionCount: longest, arena: arena)
     let adapted = try adapter.map {
       try session.makeModel(
         adapters: session.makeWeights($0.layout, $0.values), positionCount: longest,
-        arenaByteCount: bytes)
+        arena: arena)
     }
     group.progress.enter(.evaluation)
     let comparison = try Comparison.run(

@@ -38,7 +38,7 @@ struct GenerateRun {
     func complete(_ adapters: AdapterWeights?, title: String?) throws {
       let model = try session.makeModel(
         adapters: adapters, positionCount: prompt.count + configuration.maxNewTokens,
-        arenaByteCount: bytes)
+        arena: session.makeArena(byteCount: bytes))
       var decoder = StreamingDecoder(loaded.tokenizer)
       let isSilent = group.rank != 0
       if let title, !isSilent { Console.writeOutput("\(title):\n") }

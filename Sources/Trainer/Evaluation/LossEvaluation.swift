@@ -32,8 +32,12 @@ struct LossEvaluation {
   }
 
   /// Tokens and targets of each pack, for the memory plan.
-  var shapes: [(tokens: Int, targets: Int)] {
-    packs.map { ($0.tokens.count, $0.targets.count) }
+  var shapes: [PackShape] {
+    packs.map { pack in
+      PackShape(
+        tokens: pack.tokens.count, targets: pack.targets.count,
+        longest: zip(pack.boundaries, pack.boundaries.dropFirst()).map { $1 - $0 }.max() ?? 1)
+    }
   }
 
   /// Nats per target token; the same on every rank and for any number of ranks.

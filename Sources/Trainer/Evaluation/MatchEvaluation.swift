@@ -18,7 +18,7 @@ struct MatchEvaluation {
   let endIDs: Set<Int32>
   let maximumNewTokens: Int
   /// Whether ranks must run the same passes, because they gather the base together.
-  let isLockStep: Bool
+  var isLockStep: Bool
   let group: any ProcessGroup
 
   private var batches: [Range<Int>] {

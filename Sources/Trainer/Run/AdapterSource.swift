@@ -5,40 +5,57 @@ internal import Support
 /// Adapter weights to begin with: fresh, or from a PEFT directory.
 struct AdapterSource {
   let layout: AdapterLayout
-  let values: [Float]
+  /// Of the PEFT directory, until they are taken; nil for a fresh adapter.
+  private var fileValues: [Float]?
+  private let seed: UInt64
 
   /// - Parameters:
   ///   - configuration: of `train`.
   ///   - base: that the adapter goes on.
   /// - Throws: ``UserError`` when the adapter does not fit, or a flag contradicts its settings.
-  init(_ configuration: TrainConfiguration, base: LoadedBase) throws(UserError) {
+  init(_ configuration: TrainConfiguration, base: LoadedBase.Description) throws(UserError) {
+    seed = UInt64(bitPattern: Int64(configuration.seed))
     if let directory = configuration.initialAdapter {
       let file = try AdapterFile(
-        directory: directory, configuration: base.configuration, base: base.files)
+        directory: directory, configuration: base.configuration, base: base.loader.files)
       try Self.checkFlags(configuration, file.settings, directory)
       var settings = file.settings
       if configuration.givenLoRAFlags.contains("lora-dropout") {
         settings.dropout = Float(configuration.loraDropout)
       }
       layout = AdapterLayout(base.configuration, settings)
-      values = file.values
+      fileValues = file.values
       return
     }
+    layout = AdapterLayout(
+      base.configuration, try Self.settings(configuration, base.configuration))
+  }
+
+  /// The adapters' settings by the flags alone.
+  static func settings(_ configuration: TrainConfiguration, _ model: ModelConfiguration)
+    throws(UserError) -> LoRASettings
+  {
     var targets = Set(configuration.loraTargets)
     // Dense models have no router, and its flag is accepted without effect.
-    if !base.configuration.isMixture { targets.remove(.router) }
+    if !model.isMixture { targets.remove(.router) }
     guard !targets.isEmpty else {
       throw UserError(
         .usage, at: "--lora-targets", "the model has none of the matrices named",
         fix: "name some of q, k, v, o, w1, w2, w3")
     }
-    layout = AdapterLayout(
-      base.configuration,
-      LoRASettings(
-        loraRank: configuration.loraRank, alpha: configuration.loraAlpha,
-        dropout: Float(configuration.loraDropout),
-        isRankStabilized: configuration.usesRankStabilizedScaling, targets: targets))
-    values = layout.initialValues(seed: UInt64(bitPattern: Int64(configuration.seed)))
+    return LoRASettings(
+      loraRank: configuration.loraRank, alpha: configuration.loraAlpha,
+      dropout: Float(configuration.loraDropout),
+      isRankStabilized: configuration.usesRankStabilizedScaling, targets: targets)
+  }
+
+  /// Bytes that are held already.
+  var heldByteCount: Int { 4 * (fileValues?.count ?? 0) }
+
+  /// Makes the values, or hands those of the file over, so that they are held once.
+  mutating func takeValues() -> [Float] {
+    defer { fileValues = nil }
+    return fileValues ?? layout.initialValues(seed: seed)
   }
 
   /// The settings as used: an adapter to begin with brings its own, and dense models have no router.

@@ -15,38 +15,80 @@ extension BasePlacement {
     _ options: ModelOptions, byteCount: Int, group: any ProcessGroup,
     environment: ProgramEnvironment
   ) throws(UserError) -> (placement: BasePlacement, reason: String) {
-    let size = ByteText.short(byteCount)
     guard group.worldSize > 1 else {
-      return (.own, "shard none: one rank holds the base of \(size)")
+      return (.own, "shard none: one rank holds the base of \(ByteText.short(byteCount))")
     }
     let host = try group.splitByHost()
     // The smallest host decides for all of them.
-    let available = HostMemory.availableByteCount()
-    let smallest = try group.allGather([Double(available)]).map { $0[0] }.min() ?? 0
-    let fitsHost = Double(byteCount) <= 0.6 * smallest
-    let room = ByteText.short(Int(smallest))
-    let shard =
-      options.shard == .auto ? (fitsHost ? ModelOptions.Shard.none : .full) : options.shard
+    let available = Double(HostMemory.availableByteCount())
+    let hosts = try group.allGather([available, Double(host.worldSize)])
+    let decision = decide(
+      options.shard, options.shardGroup, byteCount: byteCount, worldSize: group.worldSize,
+      ranksPerHost: Int(hosts.map { $0[1] }.max() ?? 1),
+      memoryByteCount: Int(hosts.map { $0[0] }.min() ?? 0))
+    return (
+      try make(decision.placement, group: group, environment: environment, host: host),
+      decision.reason
+    )
+  }
+
+  /// The ranks that hold a base together.
+  ///
+  /// - Parameters:
+  ///   - placement: the same on every rank.
+  ///   - group: the ranks.
+  ///   - environment: has the directory for shared files.
+  ///   - host: the ranks of this host, where they are known.
+  /// - Returns: the placement.
+  /// - Throws: when a rank or the network fails.
+  static func make(
+    _ placement: PlannedPlacement, group: any ProcessGroup, environment: ProgramEnvironment,
+    host: (any ProcessGroup)? = nil
+  ) throws(UserError) -> BasePlacement {
+    guard placement != .own else { return .own }
+    let host = if let host { host } else { try group.splitByHost() }
+    guard case .sliced(let ranks) = placement else {
+      return .shared(host: host, directory: "\(environment.cacheDirectory)/shared")
+    }
+    // Slices of a host's own copy keep gathers off the network.
+    let members = ranks < group.worldSize ? host : group
+    return .sharded(group: try members.split(color: 0))
+  }
+
+  /// Where the base goes, from numbers alone.
+  ///
+  /// - Parameters:
+  ///   - shard: as asked for.
+  ///   - shardGroup: as asked for.
+  ///   - byteCount: of the whole base in its storage format.
+  ///   - worldSize: ranks.
+  ///   - ranksPerHost: of the host with most.
+  ///   - memoryByteCount: free on the smallest host.
+  /// - Returns: the placement, and a line for the user that says why.
+  static func decide(
+    _ shard: ModelOptions.Shard, _ shardGroup: ModelOptions.ShardGroup, byteCount: Int,
+    worldSize: Int, ranksPerHost: Int, memoryByteCount: Int
+  ) -> (placement: PlannedPlacement, reason: String) {
+    let size = ByteText.short(byteCount)
+    guard worldSize > 1 else { return (.own, "shard none: one rank holds the base of \(size)") }
+    let fitsHost = Double(byteCount) <= 0.6 * Double(memoryByteCount)
+    let room = ByteText.short(memoryByteCount)
+    let chosen = shard == .auto ? (fitsHost ? ModelOptions.Shard.none : .full) : shard
     let why =
-      options.shard == .auto
+      shard == .auto
       ? fitsHost
         ? "one copy of the base, \(size), fits into each host's free \(room)"
         : "a copy of the base, \(size), is too much for a host's free \(room)"
       : "as asked for; the base is \(size)"
-    guard shard == .full else {
-      let hostSizes = try group.allGather([Double(host.worldSize)]).map { $0[0] }
-      guard hostSizes.contains(where: { $0 > 1 }) else { return (.own, "shard none: \(why)") }
-      return (
-        .shared(host: host, directory: "\(environment.cacheDirectory)/shared"),
-        "shard none: \(why); its ranks share it"
-      )
+    guard chosen == .full else {
+      return ranksPerHost > 1
+        ? (.shared, "shard none: \(why); its ranks share it") : (.own, "shard none: \(why)")
     }
-    // Slices of a host's own copy keep gathers off the network.
-    let isHost = options.shardGroup == .host || (options.shardGroup == .auto && fitsHost)
-    let members = isHost ? try host.split(color: 0) : try group.split(color: 0)
+    let isHost = shardGroup == .host || (shardGroup == .auto && fitsHost)
+    let ranks = isHost ? ranksPerHost : worldSize
     return (
-      .sharded(group: members),
-      "shard full over \(members.worldSize) ranks\(isHost ? " of each host" : ""): \(why)"
+      .sliced(ranks: ranks),
+      "shard full over \(ranks) ranks\(isHost ? " of each host" : ""): \(why)"
     )
   }
 

@@ -31,15 +31,18 @@ struct Reporter {
   }
 }
 
-/// A backend and a loaded base: where every command that runs a model begins.
-struct ModelSession {
+/// A backend and a model directory that is known and checked, but not loaded.
+struct ModelOpening {
+  let options: ModelOptions
+  let directory: String
   let backend: any Backend
-  let base: LoadedBase
-  let placement: BasePlacement
+  let description: LoadedBase.Description
+  let group: any ProcessGroup
+  let environment: ProgramEnvironment
   let reporter: Reporter
-  private let progress: ProgressReporter
+  let progress: ProgressReporter
 
-  /// Chooses the device and loads the base.
+  /// Chooses the device and opens the model.
   ///
   /// - Parameters:
   ///   - options: of the command.
@@ -51,6 +54,10 @@ struct ModelSession {
     _ options: ModelOptions, directory: String, group: any ProcessGroup,
     environment: ProgramEnvironment
   ) throws {
+    self.options = options
+    self.directory = directory
+    self.group = group
+    self.environment = environment
     reporter = Reporter(group: group, environment: environment)
     progress = group.progress
     progress.enter(.loading)
@@ -60,17 +67,46 @@ struct ModelSession {
       "accelerate-swift \(programVersion): \(group.worldSize) "
         + "\(group.worldSize == 1 ? "rank" : "ranks"), \(backend.summary)")
     if let remark { reporter.note(remark) }
-    let isNF4 = options.quantization == .nf4
+    description = try LoadedBase.Description(
+      directory: directory, quantization: options.quantizationSettings, backend: backend)
+  }
+}
+
+/// A backend and a loaded base: where every command that runs a model begins.
+struct ModelSession {
+  let backend: any Backend
+  let base: LoadedBase
+  let placement: BasePlacement
+  let reporter: Reporter
+  private let progress: ProgressReporter
+
+  /// Opens and loads a model; see ``ModelOpening``.
+  init(
+    _ options: ModelOptions, directory: String, group: any ProcessGroup,
+    environment: ProgramEnvironment
+  ) throws {
+    let opening = try ModelOpening(
+      options, directory: directory, group: group, environment: environment)
+    let (placement, reason) = try BasePlacement.choose(
+      options, byteCount: opening.description.byteCount, group: group, environment: environment)
+    try self.init(opening, placement: placement, reason: reason)
+  }
+
+  /// Loads an opened model.
+  ///
+  /// - Parameters:
+  ///   - opening: of the model.
+  ///   - placement: who holds it.
+  ///   - reason: why; for the user.
+  /// - Throws: ``UserError``.
+  init(_ opening: ModelOpening, placement: BasePlacement, reason: String) throws {
+    reporter = opening.reporter
+    progress = opening.progress
+    backend = opening.backend
     var bar = reporter.bar("loading", total: 1, every: nil)
     var isFirst = true
     let (reporter, progress) = (reporter, progress)
-    let description = try LoadedBase.Description(
-      directory: directory,
-      quantization: QuantizationSettings(
-        isNF4: isNF4, isDouble: options.doubleQuantization, includesRouter: options.quantizesRouter),
-      backend: backend)
-    let (placement, reason) = try BasePlacement.choose(
-      options, byteCount: description.byteCount, group: group, environment: environment)
+    let description = opening.description
     self.placement = placement
     base = try LoadedBase(description, placement: placement, backend: backend) { done, total in
       if isFirst {
@@ -83,10 +119,11 @@ struct ModelSession {
     bar.finish()
     let shape = base.configuration
     let experts = shape.isMixture ? ", \(shape.expertCount) experts" : ""
+    let storage = opening.options.quantization == .nf4 ? "nf4" : "not quantized"
     reporter.note(
-      "model \(directory): \(shape.architecture.rawValue), \(shape.layerCount) layers\(experts), "
-        + "\(isNF4 ? "nf4" : "not quantized"), \(ByteText.short(description.byteCount))")
-    if group.worldSize > 1 { reporter.note(reason) }
+      "model \(opening.directory): \(shape.architecture.rawValue), \(shape.layerCount) "
+        + "layers\(experts), \(storage), \(ByteText.short(description.byteCount))")
+    if opening.group.worldSize > 1 { reporter.note(reason) }
     noteBrokenBlocks()
   }
 
@@ -101,17 +138,17 @@ struct ModelSession {
         + "\(first.name), width \(first.columns)); they lose more than others, as in bitsandbytes")
   }
 
-  /// A model over the base with an arena of its own.
-  func makeModel(adapters: AdapterWeights?, positionCount: Int, arenaByteCount: Int) throws
-    -> CausalLM
-  {
+  /// Memory for activations.
+  func makeArena(byteCount: Int) throws -> Arena {
+    Arena(storage: try backend.makeStorage(byteCount: byteCount), name: "activations")
+  }
+
+  /// A model over the base. Models that run one after the other may have one arena.
+  func makeModel(adapters: AdapterWeights?, positionCount: Int, arena: Arena) throws -> CausalLM {
     try CausalLM(
       configuration: base.configuration, layouts: base.layouts,
-      stream: ReportingLayers(base.stream, progress: progress),
-      adapters: adapters, positionCount: positionCount,
-      arena: Arena(
-        storage: try backend.makeStorage(byteCount: arenaByteCount), name: "activations"),
-      backend: backend)
+      stream: ReportingLayers(base.stream, progress: progress), adapters: adapters,
+      positionCount: positionCount, arena: arena, backend: backend)
   }
 
   /// Finds out how much memory passes take.

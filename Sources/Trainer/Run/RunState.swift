@@ -8,10 +8,10 @@ internal import Support
 struct RunState {
   /// Steps that are done.
   let step: Int
-  let weights: [Float]
+  private(set) var weights: [Float]
   /// What a checkpoint of this run must agree with.
   let identity: JSONObject
-  private let moments: (first: [Float], second: [Float])?
+  private var moments: (first: [Float], second: [Float])?
 
   /// Settings that a resumed run may change: where and how often things are written, the number
   /// of steps, and where it computes.
@@ -23,8 +23,8 @@ struct RunState {
   ]
 
   init(
-    configuration: TrainConfiguration, output: String, source: AdapterSource,
-    training: SampleSet, base: LoadedBase, group: any ProcessGroup, reporter: Reporter
+    configuration: TrainConfiguration, output: String, values: [Float], layout: AdapterLayout,
+    training: SampleSet, base: LoadedBase.Description, group: any ProcessGroup, reporter: Reporter
   ) throws {
     var identity = JSONObject()
     for (name, value) in configuration.settings
@@ -36,21 +36,21 @@ struct RunState {
     self.identity = identity
 
     guard configuration.resumes else {
-      (step, weights, moments) = (0, source.values, nil)
+      (step, weights, moments) = (0, values, nil)
       return
     }
     // Rank 0 reads; the others need not see the files.
     let checkpoint =
       group.rank == 0
       ? try Checkpoint.newest(
-        in: output, layout: source.layout, identity: identity, warn: reporter.note) : nil
+        in: output, layout: layout, identity: identity, warn: reporter.note) : nil
     let found = Int(try group.broadcast("\(checkpoint?.step ?? 0)")) ?? 0
     guard found > 0 else {
       reporter.note("nothing to resume in \(output); starting at step 1")
-      (step, weights, moments) = (0, source.values, nil)
+      (step, weights, moments) = (0, values, nil)
       return
     }
-    let zeros = [Float](repeating: 0, count: source.layout.elementCount)
+    let zeros = [Float](repeating: 0, count: layout.elementCount)
     var weights = checkpoint?.weights ?? zeros
     var first = checkpoint?.firstMoment ?? zeros
     var second = checkpoint?.secondMoment ?? zeros
@@ -64,9 +64,16 @@ struct RunState {
     moments = (first, second)
   }
 
+  /// Hands the weights over, so that they are held once.
+  mutating func takeWeights() -> [Float] {
+    defer { weights = [] }
+    return weights
+  }
+
   /// Puts the checkpoint's moments into the optimizer; nothing for a new run.
-  func loadMoments(into optimizer: AdamW, slice: Range<Int>, backend: any Backend) throws {
+  mutating func loadMoments(into optimizer: AdamW, slice: Range<Int>, backend: any Backend) throws {
     guard let moments else { return }
+    defer { self.moments = nil }
     try backend.upload(Array(moments.first[slice]), to: optimizer.firstMoment)
     try backend.upload(Array(moments.second[slice]), to: optimizer.secondMoment)
   }

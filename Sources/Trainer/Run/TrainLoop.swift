@@ -115,6 +115,7 @@ struct TrainLoop {
 
   /// Saves the adapter; then tells what else could not be written.
   private func finish(checkpoint: UserError?, metrics: UserError?) throws {
+    step.model.arena.giveBackPages()
     let weights = try weights()
     do throws(UserError) {
       try files.writeAdapter(weights)
@@ -145,6 +146,9 @@ struct TrainLoop {
   private func save(step number: Int) throws -> UserError? {
     group.progress.enter(.checkpoint)
     let backend = step.model.backend
+    // What is written takes the place of the activations.
+    step.model.arena.giveBackPages()
+    defer { PeakMemory.trim() }
     let moments = try [step.optimizer.firstMoment, step.optimizer.secondMoment].map { slice in
       try step.exchange.withFreeBuffer { whole in
         try step.exchange.gatherWhole(slice, into: whole)

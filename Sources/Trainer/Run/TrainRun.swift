@@ -22,23 +22,25 @@ struct TrainRun {
     let dataPath = configuration.samples.data ?? demo?.trainingData ?? ""
     let heldOutPath = configuration.evaluationData ?? demo?.heldOutData
 
-    let session = try ModelSession(
+    let opening = try ModelOpening(
       configuration.base, directory: modelDirectory, group: group, environment: environment)
-    let reporter = session.reporter
+    let reporter = opening.reporter
+    let shape = opening.description.configuration
     let progress = group.progress
     progress.enter(.data)
+    let heldBefore = PeakMemory.heldByteCount()
     let training = try SampleSet(
       path: dataPath, options: configuration.samples, trainOn: configuration.trainOn,
-      modelDirectory: modelDirectory, vocabularySize: session.base.configuration.vocabularySize
+      modelDirectory: modelDirectory, vocabularySize: shape.vocabularySize
     ) { _, _ in progress.move() }
     let heldOut = try heldOutPath.map {
       try SampleSet(
         path: $0, options: configuration.samples, trainOn: configuration.trainOn,
-        modelDirectory: modelDirectory, vocabularySize: session.base.configuration.vocabularySize,
+        modelDirectory: modelDirectory, vocabularySize: shape.vocabularySize,
         keepsQuestions: isDemo
       ) { _, _ in progress.move() }
     }
-    report(training, dataPath, session)
+    report(training, dataPath, reporter)
 
     let plan = try PackPlan(
       lengths: training.dataset.lengths,
@@ -53,38 +55,47 @@ struct TrainRun {
           + "  fix: --packs-per-step \(group.worldSize), or fewer ranks")
     }
 
-    let source = try AdapterSource(configuration, base: session.base)
+    var source = try AdapterSource(configuration, base: opening.description)
     let used = source.settings(of: configuration)
-    let output = try prepareOutput()
-    let state = try RunState(
-      configuration: used, output: output, source: source, training: training,
-      base: session.base, group: group, reporter: reporter)
-    let exchange = try GradientExchange(
-      group: group, elementCount: source.layout.elementCount,
-      maximumPackCount: min(configuration.packsPerStep, training.dataset.samples.count),
-      backend: session.backend)
     let evaluation = heldOut.map {
       LossEvaluation(
         samples: $0.dataset.samples, packTokens: max(2048, configuration.samples.maxLength),
         group: group)
     }
-    let questions = isDemo ? heldOut.flatMap { demoQuestions($0, session) } : nil
-    let memory = try planMemory(
-      session, source.layout, plan: plan, training: training, evaluation: evaluation,
-      questions: questions, exchange: exchange)
-    reporter.note(memory.summary)
-
-    let weights = try session.makeWeights(source.layout, state.weights)
+    let texts = isDemo ? heldOut.flatMap { demoQuestions($0, shape) } : nil
     let longest = max(
       training.dataset.summary.longest, heldOut?.dataset.summary.longest ?? 0,
-      questions?.longestText ?? 0)
-    if longest > session.base.configuration.positionCount {
+      texts?.longestText ?? 0)
+    if longest > shape.positionCount {
       reporter.note(
         "warning: samples of up to \(longest) tokens, but the model was made for "
-          + "\(session.base.configuration.positionCount)\n  fix: lower --max-length")
+          + "\(shape.positionCount)\n  fix: lower --max-length")
     }
+    let memory = try MemoryCheck(
+      configuration: configuration, opening: opening, source: source, packs: plan,
+      training: training, evaluation: evaluation, questions: texts, positionCount: longest,
+      heldBefore: heldBefore
+    ).run()
+
+    let session = try ModelSession(
+      opening,
+      placement: BasePlacement.make(memory.plan.placement, group: group, environment: environment),
+      reason: memory.reason)
+    let output = try prepareOutput()
+    var state = try RunState(
+      configuration: used, output: output, values: source.takeValues(),
+      layout: source.layout, training: training, base: opening.description, group: group,
+      reporter: reporter)
+    var questions = texts
+    questions?.isLockStep = session.placement.isLockStep
+    let exchange = try GradientExchange(
+      group: group, elementCount: source.layout.elementCount,
+      maximumPackCount: min(configuration.packsPerStep, training.dataset.samples.count),
+      backend: session.backend)
+    let weights = try session.makeWeights(source.layout, state.takeWeights())
+    let arena = try session.makeArena(byteCount: memory.plan(.activations))
     let model = try session.makeModel(
-      adapters: weights, positionCount: longest, arenaByteCount: memory.activationByteCount)
+      adapters: weights, positionCount: longest, arena: arena)
     let slice = exchange.slices.range(ofRank: group.rank)
     let optimizer = try AdamW(
       AdamWSettings(
@@ -101,12 +112,12 @@ struct TrainRun {
         totalSteps: plan.totalSteps),
       maximumGradientNorm: configuration.maxGradientNorm,
       routerLossCoefficient: configuration.routerLossCoefficient
-        ?? session.base.configuration.routerLossCoefficient,
+        ?? shape.routerLossCoefficient,
       dropout: (UInt64(bitPattern: Int64(configuration.seed)), source.layout.settings.dropout),
-      retention: memory.retention)
+      retention: memory.plan.retention)
 
     let files = RunFiles(
-      output: output, layout: source.layout, isMixture: session.base.configuration.isMixture,
+      output: output, layout: source.layout, isMixture: shape.isMixture,
       baseModel: configuration.base.model ?? "accelerate-swift-demo", identity: state.identity)
     if group.rank == 0 {
       try files.writeSettings(
@@ -124,8 +135,7 @@ struct TrainRun {
     }
 
     if let questions, let evaluation {
-      let bare = try session.makeModel(
-        adapters: nil, positionCount: longest, arenaByteCount: memory.activationByteCount)
+      let bare = try session.makeModel(adapters: nil, positionCount: longest, arena: arena)
       group.progress.enter(.evaluation)
       let comparison = try Comparison.run(
         base: bare, adapted: model, evaluation: evaluation, questions: questions,
@@ -133,6 +143,10 @@ struct TrainRun {
       if group.rank == 0 { Console.writeOutput(comparison.table) }
     }
     group.progress.enter(.finishing)
+    let peak = try group.allGather([Double(PeakMemory.heldPeakByteCount())]).map { $0[0] }
+    reporter.note(
+      "peak memory per rank: \(ByteText.short(Int(peak.max() ?? 0))), planned "
+        + ByteText.short(memory.plan.rankByteCount))
     reporter.note("adapter: \(output)")
     return ExitCode.success
   }
@@ -157,84 +171,22 @@ struct TrainRun {
     return output
   }
 
-  private func report(_ set: SampleSet, _ path: String, _ session: ModelSession) {
+  private func report(_ set: SampleSet, _ path: String, _ reporter: Reporter) {
     let summary = set.dataset.summary
     var line =
       "data \(path): \(summary.rows) rows, \(summary.tokens) tokens, "
       + "\(summary.targetTokens) trained, longest \(summary.longest)"
     if summary.dropped > 0 { line += ", \(summary.dropped) dropped as too long" }
     if summary.truncated > 0 { line += ", \(summary.truncated) prompts cut" }
-    session.reporter.note(line)
+    reporter.note(line)
   }
 
-  private func demoQuestions(_ set: SampleSet, _ session: ModelSession) -> MatchEvaluation? {
+  private func demoQuestions(_ set: SampleSet, _ shape: ModelConfiguration) -> MatchEvaluation? {
     set.tokenizer.map {
       MatchEvaluation(
         questions: set.questions, tokenizer: $0.tokenizer,
-        endIDs: set.endIDs(session.base.configuration), maximumNewTokens: 128,
-        isLockStep: session.placement.isLockStep, group: group)
-    }
-  }
-
-  private func planMemory(
-    _ session: ModelSession, _ layout: AdapterLayout, plan: PackPlan, training: SampleSet,
-    evaluation: LossEvaluation?, questions: MatchEvaluation?, exchange: GradientExchange
-  ) throws -> MemoryPlan {
-    let activations = try session.makePlan(adapters: layout)
-    let hasDropout = layout.settings.dropout > 0
-    let shapes = packShapes(plan, training)
-    func byteCount(_ retention: CausalLM.Retention) throws -> Int {
-      var bytes = try MemoryPlan.activationByteCount(
-        activations, shapes: shapes, retention: retention, hasDropout: hasDropout)
-      if let evaluation {
-        bytes = max(
-          bytes,
-          try MemoryPlan.activationByteCount(
-            activations, shapes: evaluation.shapes, retention: .nothing, hasDropout: false))
-      }
-      if let questions {
-        let batch = questions.largestBatch
-        bytes = max(
-          bytes,
-          try activations.generationByteCount(tokenCount: batch.tokens, textCount: batch.texts))
-      }
-      return bytes
-    }
-    let slice = exchange.slices.range(ofRank: group.rank).count
-    let adapterByteCount = 4 * layout.elementCount + 8 * slice
-    var retention: CausalLM.Retention
-    switch configuration.gradientCheckpointing {
-    case .on: retention = .inputs
-    case .off: retention = .activations
-    case .auto:
-      // All ranks of a host share its memory; the decision must be the same everywhere.
-      let room = HostMemory.availableByteCount() / group.localWorldSize
-      let fits = try byteCount(.activations) + adapterByteCount + exchange.byteCount < room * 8 / 10
-      retention = try group.allAgree(fits) ? .activations : .inputs
-    }
-    return MemoryPlan(
-      baseByteCount: session.base.byteCount, adapterByteCount: adapterByteCount,
-      exchangeByteCount: exchange.byteCount, activationByteCount: try byteCount(retention),
-      retention: retention)
-  }
-
-  /// Tokens and targets of the packs of the first epochs; later epochs are bounded by the settings.
-  private func packShapes(_ plan: PackPlan, _ training: SampleSet)
-    -> [(tokens: Int, targets: Int)]
-  {
-    let samples = training.dataset.samples
-    switch configuration.packing {
-    case .tokens(let count):
-      // No pack has more than all samples together.
-      let summary = training.dataset.summary
-      return [
-        (min(max(count, summary.longest), summary.tokens), min(count, summary.targetTokens))
-      ]
-    case .samples(let count):
-      // The longest samples together.
-      let tokens = samples.map(\.tokens.count).sorted().suffix(count).reduce(0, +)
-      let targets = samples.map(\.targetTokens).sorted().suffix(count).reduce(0, +)
-      return [(tokens, targets)]
+        endIDs: set.endIDs(shape), maximumNewTokens: 128,
+        isLockStep: false, group: group)
     }
   }
 }

@@ -1,0 +1,15 @@
+/// Adds up what a device takes for an operation besides its operands, such as a decoded strip of a
+/// weight. It is told of operations that have shapes and no content.
+package protocol WorkspaceMeter: AnyObject, Sendable {
+  /// A product with a base weight.
+  ///
+  /// - Parameters:
+  ///   - rows: of the other operand.
+  ///   - weight: in its storage format.
+  ///   - isBackward: whether it is the gradient of the input.
+  func linear(rows: Int, _ weight: BaseMatrix, isBackward: Bool)
+  /// An attention over samples.
+  func attention(_ shape: AttentionShape, isBackward: Bool)
+  /// Bytes that the device comes to hold for all operations it was told of.
+  var byteCount: Int { get }
+}

@@ -1,0 +1,81 @@
+package import Compute
+internal import Synchronization
+
+/// The sizes of a CPU backend's own memory: strips of decoded weights, blocks of scores, rounded
+/// operands. The operations take them from here, so that a plan and a run agree.
+enum CPUWorkspace {
+  /// A strip of a weight as float32; 0 where the weight is read in place.
+  static func floatStrip(width: Int, depth: Int) -> Int { width * depth * 4 }
+
+  /// A strip of a weight as bfloat16, and room for a padded remainder of the output.
+  static func roundedStrip(width: Int, depth: Int) -> Int {
+    width * (depth * 2 + Tile.rows * 4) + 64
+  }
+
+  /// The left operand as bfloat16, padded.
+  static func roundedOperand(rows: Int, columns: Int) -> Int {
+    (rows + Tile.rowStep - 1) / Tile.rowStep * Tile.rowStep * columns * 2
+  }
+
+  /// The scores of a block of queries, and in a backward pass their gradients.
+  static func scores(keys: Int, isBackward: Bool) -> Int {
+    (isBackward ? 2 : 1) * queryBlock * keys * 4
+  }
+}
+
+/// Counts what a ``CPUBackend`` with these settings would hold.
+package final class CPUWorkspaceMeter: WorkspaceMeter {
+  private struct Sizes: Sendable {
+    var worker = 0
+    var operand = 0
+    var call = 0
+  }
+  private let precision: Precision
+  private let threadCount: Int
+  private let hasNativeBFloat16: Bool
+  private let sizes = Mutex(Sizes())
+
+  package init(_ backend: CPUBackend) {
+    precision = backend.precision
+    threadCount = backend.threadCount
+    hasNativeBFloat16 = backend.hasNativeBFloat16
+  }
+
+  package func linear(rows: Int, _ weight: BaseMatrix, isBackward: Bool) {
+    if rows == 0 { return }
+    let (across, depth) =
+      isBackward ? (weight.columns, weight.rows) : (weight.rows, weight.columns)
+    let width = min(Tile.columns, across)
+    sizes.withLock { sizes in
+      if precision == .bfloat16 && !weight.isAlwaysFloat32 {
+        sizes.worker = max(sizes.worker, CPUWorkspace.roundedStrip(width: width, depth: depth))
+        sizes.operand = max(
+          sizes.operand, CPUWorkspace.roundedOperand(rows: rows, columns: depth))
+        let padded = min(Tile.rows, (rows + Tile.rowStep - 1) / Tile.rowStep * Tile.rowStep)
+        if !hasNativeBFloat16 { sizes.call = max(sizes.call, 4 * depth * (padded + width)) }
+      } else if !weight.isFloat32 {
+        sizes.worker = max(sizes.worker, CPUWorkspace.floatStrip(width: width, depth: depth))
+      }
+      // The library packs what it multiplies: a block of either operand.
+      let packed = min(rows, 9984) * min(depth, 768) + min(depth, 768) * width
+      sizes.call = max(sizes.call, 4 * packed)
+    }
+  }
+
+  package func attention(_ shape: AttentionShape, isBackward: Bool) {
+    let keys = shape.segments.map(\.keys.count).max() ?? 0
+    sizes.withLock {
+      $0.worker = max($0.worker, CPUWorkspace.scores(keys: keys, isBackward: isBackward))
+    }
+  }
+
+  package var byteCount: Int {
+    sizes.withLock { ($0.worker + $0.call) * threadCount + $0.operand }
+  }
+}
+
+extension BaseMatrix {
+  fileprivate var isFloat32: Bool {
+    if case .dense(let values) = format { values.elementType == .float32 } else { false }
+  }
+}

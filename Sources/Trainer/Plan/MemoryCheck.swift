@@ -1,0 +1,108 @@
+internal import Compute
+internal import Data
+internal import DistributedTraining
+internal import Model
+internal import Support
+
+/// The plan of a run that is about to start: the same object that `plan` prints, with the packs
+/// there are and the memory that this process takes already.
+struct MemoryCheck {
+  let configuration: TrainConfiguration
+  let opening: ModelOpening
+  let source: AdapterSource
+  let packs: PackPlan
+  let training: SampleSet
+  let evaluation: LossEvaluation?
+  let questions: MatchEvaluation?
+  let positionCount: Int
+  /// What this process held before it read the data.
+  let heldBefore: Int
+
+  private var group: any ProcessGroup { opening.group }
+
+  /// Plans, tells the user, and refuses a run that does not fit.
+  ///
+  /// - Returns: the plan, the same on every rank, and why the base lies where it does.
+  /// - Throws: ``UserError`` with the plan and the nearest settings that fit.
+  func run() throws -> (plan: RunPlan, reason: String) {
+    PeakMemory.trim()
+    // The values of an adapter's file are planned as what they become.
+    let held = max(heldBefore, PeakMemory.heldByteCount() - source.heldByteCount)
+    let runtime = max(0, heldBefore)
+    let free = HostMemory.availableByteCount() + held * group.localWorldSize
+    // The fullest rank and the smallest host decide for all.
+    let numbers = try group.allGather([
+      Double(runtime), Double(max(0, held - runtime)),
+      Double(group.localWorldSize), Double(free),
+    ])
+    func largest(_ index: Int) -> Int { Int(numbers.map { $0[index] }.max() ?? 0) }
+    var planner = Planner(
+      configuration: opening.description.configuration,
+      type: opening.description.loader.files.types, adapters: source.layout,
+      backend: opening.backend,
+      memoryByteCount: Int(numbers.map { $0[3] }.min() ?? 0), runtimeByteCount: largest(0),
+      dataByteCount: largest(1), positionCount: positionCount)
+    planner.evaluation = evaluation?.shapes ?? []
+    planner.savesCheckpoints = configuration.saveSteps > 0
+    planner.generation = questions?.largestBatch
+    let options = opening.options
+    let settings = PlanSettings(
+      quantization: options.quantizationSettings,
+      checkpointing: configuration.gradientCheckpointing, pack: largestPack,
+      packsPerStep: min(configuration.packsPerStep, training.dataset.samples.count),
+      shard: options.shard,
+      shardGroup: options.shardGroup, worldSize: group.worldSize, ranksPerHost: largest(2))
+    let plan = try planner.plan(settings) { try group.allAgree($0) }
+    guard try group.allAgree(plan.fits(planner.memoryByteCount)) else {
+      // One rank tells it; the others wait to be ended with it.
+      if group.rank != 0 { try group.barrier() }
+      let table = try PlanTable(
+        planner, plan,
+        title: PlannedModel.title(opening.directory, planner.configuration, options))
+      throw UserError(
+        .usage,
+        "the run does not fit: it needs \(ByteText.short(plan.hostByteCount)) of a host's free "
+          + "\(ByteText.short(planner.memoryByteCount))\n\n\(table.text)",
+        fix: table.fix ?? "use a smaller model, or hosts with more memory")
+    }
+    opening.reporter.note(plan.summary)
+    let reason = BasePlacement.decide(
+      options.shard, options.shardGroup, byteCount: opening.description.byteCount,
+      worldSize: group.worldSize, ranksPerHost: settings.ranksPerHost,
+      memoryByteCount: planner.memoryByteCount
+    ).reason
+    return (plan, reason)
+  }
+
+  /// The largest numbers of any pack of the run; where there are many packs, of what the settings
+  /// allow.
+  private var largestPack: PackShape {
+    let samples = training.dataset.samples
+    let longest = training.dataset.summary.longest
+    let packCount = min(configuration.packsPerStep, samples.count)
+    if packs.totalSteps <= 20_000 / packCount {
+      var packs = packs
+      var largest = PackShape(tokens: 1, targets: 1, longest: longest)
+      for step in 1...max(1, packs.totalSteps) {
+        for pack in packs.packs(ofStep: step) {
+          largest.tokens = max(largest.tokens, pack.reduce(0) { $0 + samples[$1].tokens.count })
+          largest.targets = max(largest.targets, pack.reduce(0) { $0 + samples[$1].targetTokens })
+        }
+      }
+      return largest
+    }
+    switch configuration.packing {
+    case .tokens(let count):
+      // No pack has more than all samples together.
+      let summary = training.dataset.summary
+      return PackShape(
+        tokens: min(max(count, longest), summary.tokens),
+        targets: min(count, summary.targetTokens), longest: longest)
+    case .samples(let count):
+      // The longest samples together.
+      let tokens = samples.map(\.tokens.count).sorted().suffix(count).reduce(0, +)
+      let targets = samples.map(\.targetTokens).sorted().suffix(count).reduce(0, +)
+      return PackShape(tokens: tokens, targets: targets, longest: longest)
+    }
+  }
+}

@@ -1,0 +1,149 @@
+internal import Compute
+internal import DistributedTraining
+internal import Model
+internal import Support
+
+/// Finds out what a run takes, and what it would take with other settings.
+struct Planner {
+  let configuration: ModelConfiguration
+  /// The type of each tensor, from files or from a rule.
+  let type: SlabLayout.TypeRule
+  let adapters: AdapterLayout
+  let backend: any Backend
+  /// Bytes of one host that the run may take.
+  let memoryByteCount: Int
+  /// What the process takes by itself.
+  var runtimeByteCount: Int
+  /// Samples and tokenizer.
+  var dataByteCount = 0
+  /// Tokens of the longest text that is ever computed.
+  var positionCount: Int
+  /// Forward passes besides those of training: packs of the evaluation.
+  var evaluation: [PackShape] = []
+  /// Whether checkpoints are written, and not the adapter alone.
+  var savesCheckpoints = true
+  /// Texts that are continued side by side.
+  var generation: (tokens: Int, texts: Int)?
+
+  /// Makes a plan.
+  ///
+  /// - Parameters:
+  ///   - settings: of the run.
+  ///   - agree: whether all ranks think so.
+  /// - Returns: the plan; with `auto` layers are recomputed only where the run does not fit
+  ///   otherwise.
+  /// - Throws: when a tensor has no type, or the ranks cannot be asked.
+  func plan(_ settings: PlanSettings, agree: (Bool) throws -> Bool = { $0 }) throws -> RunPlan {
+    switch settings.checkpointing {
+    case .on: return try plan(settings, .inputs)
+    case .off: return try plan(settings, .activations)
+    case .auto:
+      let kept = try plan(settings, .activations)
+      return try agree(kept.fits(memoryByteCount)) ? kept : plan(settings, .inputs)
+    }
+  }
+
+  private func plan(_ settings: PlanSettings, _ retention: CausalLM.Retention) throws -> RunPlan {
+    let layouts = try SlabLayout.slabs(configuration, settings.quantization, type: type)
+    let byteCounts = layouts.map(\.byteCount)
+    let world = settings.worldSize
+    let placement = BasePlacement.decide(
+      settings.shard, settings.shardGroup, byteCount: byteCounts.reduce(0, +), worldSize: world,
+      ranksPerHost: settings.ranksPerHost, memoryByteCount: memoryByteCount
+    ).placement
+
+    var bytes: [RunPlan.Part: Int] = [:]
+    for layout in layouts {
+      for (part, count) in Self.base(layout, placement) { bytes[part, default: 0] += count }
+    }
+    if case .sliced = placement { bytes[.gatherBuffers] = 2 * (byteCounts.max() ?? 0) }
+    let slices = WeightSlices(elementCount: adapters.elementCount, worldSize: world)
+    let slice = slices.range(ofRank: 0).count
+    let buffers = GradientExchange.bufferCounts(
+      rank: 0, worldSize: world, maximumPackCount: settings.packsPerStep)
+    bytes[.adapters] = 4 * adapters.elementCount
+    bytes[.gradients] =
+      4 * buffers.vectors * adapters.elementCount + 4 * buffers.slices * slice
+    bytes[.moments] = 8 * slice
+
+    let meter = Assembly.meter(backend)
+    let passes = try ActivationPlan(
+      configuration, layouts: layouts, adapters: adapters,
+      activationType: backend.activationType, meter: meter)
+    func pass(_ shape: PackShape, _ retention: CausalLM.Retention) throws -> Int {
+      try passes.byteCount(
+        tokenCount: shape.tokens, targetCount: shape.targets, retention: retention,
+        hasDropout: retention != .nothing && adapters.settings.dropout > 0,
+        longestSample: shape.longest)
+    }
+    var activations = try pass(settings.pack, retention)
+    if !evaluation.isEmpty {
+      // Memory grows with each of the numbers, so their maxima bound every pack.
+      activations = max(
+        activations,
+        try pass(
+          PackShape(
+            tokens: evaluation.map(\.tokens).max() ?? 1,
+            targets: evaluation.map(\.targets).max() ?? 1,
+            longest: evaluation.map(\.longest).max() ?? 1), .nothing))
+    }
+    if let generation {
+      activations = max(
+        activations,
+        try passes.generationByteCount(tokenCount: generation.tokens, textCount: generation.texts))
+    }
+    bytes[.activations] = activations
+    bytes[.workspaces] =
+      (meter?.byteCount ?? 0) + 4 * positionCount * configuration.headWidth
+    bytes[.runtime] = runtimeByteCount + (meter == nil ? 0 : RuntimeMemory.libraryByteCount)
+    bytes[.data] = dataByteCount
+    bytes[.reading] = BaseLoader.stagingByteCount(layouts)
+    bytes[.saving] = RuntimeMemory.savingFactor(savesCheckpoints) * adapters.elementCount
+
+    var sliced: (byteCounts: [Int], ranks: Int)?
+    if case .sliced(let ranks) = placement { sliced = (byteCounts, ranks) }
+    return RunPlan(
+      settings: settings, placement: placement, retention: retention, byteCounts: bytes,
+      traffic: StepTraffic(
+        elementCount: adapters.elementCount, packsPerStep: settings.packsPerStep,
+        worldSize: world, slabs: sliced, tiesEmbeddings: configuration.tiesEmbeddings))
+  }
+
+  /// What of a slab lies with the first rank, which has the largest slices.
+  private static func base(_ layout: SlabLayout, _ placement: PlannedPlacement)
+    -> [RunPlan.Part: Int]
+  {
+    var range = 0..<layout.byteCount
+    if case .sliced(let ranks) = placement {
+      range = SlabSlices.range(ofRank: 0, slabByteCount: layout.byteCount, worldSize: ranks)
+    }
+    var bytes: [RunPlan.Part: Int] = [.dense: range.count]
+    for item in layout.items {
+      guard case .nf4 = item.format else { continue }
+      for (index, place) in item.partRanges.enumerated() where place.overlaps(range) {
+        let count = place.clamped(to: range).count
+        bytes[index == 0 ? .codes : .scales, default: 0] += count
+        bytes[.dense, default: 0] -= count
+      }
+    }
+    return bytes
+  }
+}
+
+/// Memory of the process that no shape tells; measured on x86-64 Linux with glibc.
+enum RuntimeMemory {
+  /// The program, its libraries and its heap before a model is there.
+  static let processByteCount = 2_000_000
+  /// Open MPI's heap, and what is touched of the queues that the ranks of a host share.
+  static let messagePassingByteCount = 3_000_000
+  /// What oneDNN, the names of tensors and the heap come to hold while a model runs.
+  static let libraryByteCount = 6_000_000
+  /// Bytes per adapter weight while rank 0 writes: for a checkpoint three vectors and the files
+  /// that are made of them, for the adapter alone one.
+  static func savingFactor(_ isCheckpoint: Bool) -> Int { isCheckpoint ? 36 : 12 }
+
+  /// For a plan without a process of its own.
+  static func expected(worldSize: Int) -> Int {
+    processByteCount + (worldSize > 1 ? messagePassingByteCount : 0)
+  }
+}
