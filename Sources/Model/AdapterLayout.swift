@@ -77,6 +77,10 @@ package struct AdapterLayout: Sendable {
     return entry
   }
 
+  /// Neighbouring ranges that cover the flat vector: one for each layer, then the head's, maybe
+  /// empty. A backward pass ends with the gradients of part `n` when it has left layer `n`.
+  package var parts: [Range<Int>] { layers.map(\.range) + [headRange] }
+
   /// The elements of the head's matrices.
   package var headRange: Range<Int> {
     (layers.last?.range.upperBound ?? 0)..<elementCount

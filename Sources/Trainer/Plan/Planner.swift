@@ -57,8 +57,8 @@ struct Planner {
       for (part, count) in Self.base(layout, placement) { bytes[part, default: 0] += count }
     }
     if case .sliced = placement { bytes[.gatherBuffers] = 2 * (byteCounts.max() ?? 0) }
-    let slices = WeightSlices(elementCount: adapters.elementCount, worldSize: world)
-    let slice = slices.range(ofRank: 0).count
+    let slices = WeightSlices(parts: adapters.parts, worldSize: world)
+    let slice = slices.count(ofRank: 0)
     let buffers = GradientExchange.bufferCounts(
       rank: 0, worldSize: world, maximumPackCount: settings.packsPerStep)
     bytes[.adapters] = 4 * adapters.elementCount
@@ -105,8 +105,7 @@ struct Planner {
     return RunPlan(
       settings: settings, placement: placement, retention: retention, byteCounts: bytes,
       traffic: StepTraffic(
-        elementCount: adapters.elementCount, packsPerStep: settings.packsPerStep,
-        worldSize: world, slabs: sliced, tiesEmbeddings: configuration.tiesEmbeddings))
+        slices: slices, packsPerStep: settings.packsPerStep, slabs: sliced, tiesEmbeddings: configuration.tiesEmbeddings))
   }
 
   /// What of a slab lies with the first rank, which has the largest slices.
