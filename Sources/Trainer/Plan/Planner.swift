@@ -105,7 +105,8 @@ struct Planner {
     return RunPlan(
       settings: settings, placement: placement, retention: retention, byteCounts: bytes,
       traffic: StepTraffic(
-        slices: slices, packsPerStep: settings.packsPerStep, slabs: sliced, tiesEmbeddings: configuration.tiesEmbeddings))
+        slices: slices, packsPerStep: settings.packsPerStep, slabs: sliced,
+        tiesEmbeddings: configuration.tiesEmbeddings))
   }
 
   /// What of a slab lies with the first rank, which has the largest slices.
