@@ -199,7 +199,8 @@ package final class CausalLM {
       routerGradient = tensor
     }
     for layer in (0..<configuration.layerCount).reversed() {
-      let block = try assembled(layer, next: layer > 0 ? layer : nil).block
+      // After the first layer comes the embedding, for the next pass.
+      let block = try assembled(layer, next: layer).block
       let mark = arena.mark
       switch pass.saved[layer] {
       case .activations(let saved):
@@ -261,22 +262,25 @@ package final class CausalLM {
     let L = configuration.layerCount
     _ = try stream.slab(0, next: 1)
     for layer in 0..<L { _ = try stream.slab(layer + 1, next: layer + 2) }
-    _ = try headWeights()
+    _ = try headWeights(isTraining: isTraining)
     guard isTraining else { return }
     for layer in (0..<L).reversed() {
-      _ = try stream.slab(layer + 1, next: layer > 0 ? layer : nil)
+      _ = try stream.slab(layer + 1, next: layer)
     }
   }
 
   /// The final norm and the head's matrix.
-  func headWeights() throws -> (norm: Tensor, matrix: BaseMatrix) {
+  ///
+  /// - Parameter isTraining: whether a backward follows; else the next pass does.
+  func headWeights(isTraining: Bool) throws -> (norm: Tensor, matrix: BaseMatrix) {
     let L = configuration.layerCount
+    let next = isTraining ? L : 0
     let norm = assembly.finalNorm(
-      try stream.slab(L + 1, next: configuration.tiesEmbeddings ? 0 : L))
+      try stream.slab(L + 1, next: configuration.tiesEmbeddings ? 0 : next))
     let matrix =
       configuration.tiesEmbeddings
       ? assembly.embedding(try stream.slab(0, next: nil))
-      : assembly.head(try stream.slab(L + 1, next: L))
+      : assembly.head(try stream.slab(L + 1, next: next))
     return (norm, matrix)
   }
 }

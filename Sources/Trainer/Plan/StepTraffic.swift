@@ -50,7 +50,7 @@ struct StepTraffic: Equatable {
     asked += (1..<last).map { ($0, $0 + 1) }
     asked.append((last, tiesEmbeddings ? 0 : last - 1))
     if tiesEmbeddings { asked.append((0, nil)) }
-    asked += (1..<last).reversed().map { ($0, $0 > 1 ? $0 - 1 : nil) }
+    asked += (1..<last).reversed().map { ($0, $0 - 1) }
     var contents: [Int?] = [nil, nil]
     var current = 0
     var gathered: [Int] = []
