@@ -6,8 +6,8 @@ internal import Support
 /// Finds out what a run takes, and what it would take with other settings.
 struct Planner {
   let configuration: ModelConfiguration
-  /// The type of each tensor, from files or from a rule.
-  let type: SlabLayout.TypeRule
+  /// How each tensor is stored, from files or from a rule.
+  let stored: SlabLayout.FormatRule
   let adapters: AdapterLayout
   let backend: any Backend
   /// Bytes of one host that the run may take.
@@ -44,7 +44,7 @@ struct Planner {
   }
 
   private func plan(_ settings: PlanSettings, _ retention: CausalLM.Retention) throws -> RunPlan {
-    let layouts = try SlabLayout.slabs(configuration, settings.quantization, type: type)
+    let layouts = try SlabLayout.slabs(configuration, settings.quantization, stored: stored)
     let byteCounts = layouts.map(\.byteCount)
     let world = settings.worldSize
     let placement = BasePlacement.decide(

@@ -6,7 +6,7 @@ internal import Support
 struct RunFiles {
   let output: String
   let layout: AdapterLayout
-  let isMixture: Bool
+  let family: ModelConfiguration.Architecture
   /// `base_model_name_or_path` of the adapter.
   let baseModel: String
   let identity: JSONObject
@@ -14,7 +14,7 @@ struct RunFiles {
   var metricsPath: String { "\(output)/metrics.jsonl" }
 
   private var adapterConfiguration: String {
-    AdapterFile.configuration(layout.settings, isMixture: isMixture, baseModel: baseModel)
+    AdapterFile.configuration(layout.settings, family: family, baseModel: baseModel)
   }
 
   /// Writes `run.yaml` and copies the tokenizer's files.

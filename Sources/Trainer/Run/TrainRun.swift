@@ -119,7 +119,7 @@ struct TrainRun {
       retention: memory.plan.retention)
 
     let files = RunFiles(
-      output: output, layout: source.layout, isMixture: shape.isMixture,
+      output: output, layout: source.layout, family: shape.architecture,
       baseModel: configuration.base.model ?? "accelerate-swift-demo", identity: state.identity)
     if group.rank == 0 {
       try files.writeSettings(
