@@ -24,6 +24,8 @@ package struct ChatTemplate: Sendable {
   private let date: TemplateDate
   private let constants: [(name: String, value: JSONValue)]
 
+  /// The text of the token that ends answers, where the model names one.
+  var endToken: String? { constants.first { $0.name == "eos_token" }?.value.stringValue }
   /// Whether the template marks what the model writes, with `generation` blocks.
   package var marksGeneration: Bool { program.hasGeneration }
   /// Whether the template may ask for the date.
