@@ -99,12 +99,16 @@ struct TurnSpans {
       prompt != before, through.starts(with: prompt), whole.starts(with: through)
     else { return nil }
     let text = whole[prompt.count..<through.count]
-    let content = Self.trimmed(Self.content(conversation.messages[turn])[...])
-    let short = Self.trimmedRight(text)
-    // White space after an end is not part of it; after a bare answer it is the end.
-    let endsBare = short.count >= content.count && short.suffix(content.count).elementsEqual(content)
-    guard endsBare && !content.isEmpty else { return (text.startIndex..<short.endIndex, true) }
-    if text.count > short.count { return (text.indices, true) }
+    // Where a mark in place of the answer's text stands before what ends the turn tells the end.
+    guard let marked = Self.marked(conversation.prefix(turn + 1), turn),
+      let short = try? render(marked, addsPrompt: false).bytes,
+      let place = Self.positions(of: Self.mark, in: short).last,
+      case let rest = short[(place + Self.mark.count)...], text.count >= rest.count,
+      text.suffix(rest.count).elementsEqual(rest)
+    else { return (text.startIndex..<Self.trimmedRight(text).endIndex, true) }
+    guard rest.isEmpty else {
+      return (text.startIndex..<text.endIndex - rest.count + Self.end(of: rest).count, true)
+    }
     // Some templates write the end of a turn only when another turn follows.
     let end = endToken(startingIn: whole[text.endIndex...])
     return (text.startIndex..<text.endIndex + end, end > 0)
@@ -115,9 +119,9 @@ struct TurnSpans {
     throws(UserError) -> (range: Range<Int>, hasEnd: Bool)
   {
     let content = Self.content(conversation.messages[turn])
-    let mark = Array("\u{F8F0}answer\u{F8F1}".utf8)
+    let mark = Self.mark
     guard !Self.trimmed(content[...]).isEmpty, Self.positions(of: mark, in: whole).isEmpty,
-      let marked = Self.marked(conversation, turn, mark)
+      let marked = Self.marked(conversation, turn)
     else { throw unknown("message \(turn + 1) has no text of its own to be found by") }
     let all = try render(marked, addsPrompt: false).bytes
     let places = Self.positions(of: mark, in: all)
@@ -138,25 +142,20 @@ struct TurnSpans {
     guard let place = Self.positions(of: mark, in: short).first else {
       throw unknown("it does not write message \(turn + 1) when it is the last")
     }
-    let end = Self.end(short[(place + mark.count)...], startingIn: tail)
-    guard let count = end ?? (endToken(startingIn: tail) > 0 ? endToken(startingIn: tail) : nil)
-    else { throw unknown("the end of message \(turn + 1) depends on what follows") }
+    let end = Self.end(of: short[(place + mark.count)...])
+    let count = tail.starts(with: end) && !end.isEmpty ? end.count : endToken(startingIn: tail)
+    guard count > 0 || end.isEmpty else {
+      throw unknown("the end of message \(turn + 1) depends on what follows")
+    }
     return (text.lowerBound..<text.upperBound + count, count > 0)
   }
 
-  /// How many bytes of `tail` are the end of a turn that ends so when nothing follows it; nil where
-  /// it goes on in another way.
-  private static func end(_ last: ArraySlice<UInt8>, startingIn tail: ArraySlice<UInt8>) -> Int? {
-    let trimmed = trimmedRight(last)
-    if trimmed.isEmpty { return tail.starts(with: last) ? last.count : nil }
-    if tail.starts(with: trimmed) { return trimmed.count }
-    // The end of the whole text may follow that of the turn, on a line of its own.
-    let lead = trimmed.count - JinjaText(trimmed).stripped(left: true, right: false).bytes.count
-    guard
-      let space = trimmed.dropFirst(lead).firstIndex(where: { $0 == 0x0A || $0 == 0x20 }),
-      tail.starts(with: trimmed[...space])
-    else { return nil }
-    return space - trimmed.startIndex
+  /// The end of a turn in what follows its text: up to the first white space after a word. What
+  /// comes then, such as the header of a turn that a template always adds, is not the turn's.
+  private static func end(of text: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+    let lead = text.count - JinjaText(text).stripped(left: true, right: false).bytes.count
+    let word = text.dropFirst(lead).prefix { $0 != 0x0A && $0 != 0x20 && $0 != 0x09 && $0 != 0x0D }
+    return word.isEmpty ? text : text[..<word.endIndex]
   }
 
   /// How many bytes from the start of `tail` the end token takes, which stands there with or
@@ -169,11 +168,15 @@ struct TurnSpans {
     return 0
   }
 
-  /// The conversation with a mark in place of a message's text; nil where it has several parts.
-  private static func marked(_ conversation: Conversation, _ turn: Int, _ mark: [UInt8])
-    -> Conversation?
-  {
-    guard var message = conversation.messages[turn].objectValue else { return nil }
+  /// Characters for private use, which neither templates nor data have.
+  private static let mark = Array("\u{F8F0}answer\u{F8F1}".utf8)
+
+  /// The conversation with a mark in place of a message's text; nil where it has several parts, or
+  /// calls functions beside its text.
+  private static func marked(_ conversation: Conversation, _ turn: Int) -> Conversation? {
+    guard var message = conversation.messages[turn].objectValue,
+      ["tool_calls", "function_call"].allSatisfy({ message[$0].map(\.isNull) ?? true })
+    else { return nil }
     let text = JSONValue.string(String(decoding: mark, as: UTF8.self))
     switch message["content"] {
     case .string: message["content"] = text
