@@ -77,7 +77,9 @@ extension Conversation {
         .badInput, at: location, "\(place) has no \"role\"; it has \(object.columnList)",
         fix: #"write messages as {"role": "user", "content": "..."}"#)
     }
-    let hasCall = ["tool_calls", "function_call"].contains { object[$0].map { !$0.isNull } ?? false }
+    let hasCall = ["tool_calls", "function_call"].contains {
+      object[$0].map { !$0.isNull } ?? false
+    }
     switch object["content"] {
     case .string: break
     case .array(let parts):

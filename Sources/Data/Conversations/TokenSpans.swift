@@ -29,7 +29,8 @@ struct TokenSpans {
 
   private func encode(_ bytes: ArraySlice<UInt8>, isContinuation: Bool) throws -> [Int32] {
     bytes.isEmpty
-      ? [] : try tokenizer.encode(String(decoding: bytes, as: UTF8.self), isContinuation: isContinuation)
+      ? []
+      : try tokenizer.encode(String(decoding: bytes, as: UTF8.self), isContinuation: isContinuation)
   }
 
   /// The borders by encoding what lies between them one by one, which is right when the ids
@@ -79,7 +80,8 @@ struct TokenSpans {
   }
 
   private static let unclear = UserError(
-    .badInput, "the tokenizer does not tell where in the text its tokens lie, so that the answer's "
+    .badInput,
+    "the tokenizer does not tell where in the text its tokens lie, so that the answer's "
       + "tokens cannot be found",
     fix: "train on everything with --train-on all, or give rows of input_ids and labels")
 }

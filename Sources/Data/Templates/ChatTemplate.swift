@@ -71,7 +71,9 @@ package struct ChatTemplate: Sendable {
   {
     let renderer = JinjaRenderer(program, date: date)
     do {
-      let values = try (constants + variables).map { (name: $0.name, value: try JinjaValue($0.value)) }
+      let values = try (constants + variables).map {
+        (name: $0.name, value: try JinjaValue($0.value))
+      }
       let bytes = try renderer.render(values)
       guard !renderer.hasHiddenGeneration else {
         throw JinjaError("a generation block stands inside a macro or a set block")

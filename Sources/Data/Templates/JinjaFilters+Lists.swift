@@ -164,7 +164,8 @@ struct JinjaListFilters {
     return order.map { elements[$0] }
   }
 
-  private func ordered(_ name: String, _ value: JinjaValue, _ call: JinjaCall) throws -> JinjaValue {
+  private func ordered(_ name: String, _ value: JinjaValue, _ call: JinjaCall) throws -> JinjaValue
+  {
     func keys(_ elements: [JinjaValue], _ path: [JinjaValue], _ isExact: Bool) throws
       -> [JinjaValue]
     {
@@ -268,7 +269,9 @@ struct JinjaListFilters {
     let values = try call.bind("sum", ["attribute", "start"])
     let path = try path(values[0])
     var result = values[1] ?? .integer(0)
-    if case .text = result { throw JinjaError("sum() can't sum strings [use ''.join(seq) instead]") }
+    if case .text = result {
+      throw JinjaError("sum() can't sum strings [use ''.join(seq) instead]")
+    }
     for element in try elements(value) {
       result = try JinjaOperator.add.apply(result, self.value(element, at: path), renderer)
     }

@@ -39,7 +39,9 @@ struct JinjaTextFilters {
       switch values[2] {
       case nil, .some(.none): count = -1
       case .some(let value):
-        guard let number = value.asInteger else { throw JinjaError("replace's count is no integer") }
+        guard let number = value.asInteger else {
+          throw JinjaError("replace's count is no integer")
+        }
         count = number
       }
       return .text(

@@ -55,8 +55,11 @@ enum JinjaFilter {
       return number < 0
         ? .integer(try JinjaOperator.exact(0.subtractingReportingOverflow(number)))
         : .integer(number)
-    case "int": return try integer(value, call)
+    case "int":
+      if case .undefined(let undefined) = value { throw JinjaError(undefined.message) }
+      return try integer(value, call)
     case "float":
+      if case .undefined(let undefined) = value { throw JinjaError(undefined.message) }
       let fallback = try call.bind(name, ["default"])[0] ?? .float(0)
       return float(value).map { .float($0) } ?? fallback
     default: return try rounded(value, call)
@@ -89,7 +92,7 @@ enum JinjaFilter {
     case .text(let text): json.indent = text.string
     case .some(let indent):
       guard let width = indent.asInteger else {
-        throw JinjaError("tojson's indent is \(indent.typeName), not a number or a text")
+        throw JinjaError("tojson's indent is neither a number nor a text")
       }
       try renderer.checkSize(width)
       json.indent = String(repeating: " ", count: max(0, width))
@@ -141,7 +144,9 @@ enum JinjaFilter {
         let head = parts[0] == "" || parts[0] == "-" ? parts[0] + "0" : parts[0]
         let tail = parts[1].first?.isNumber == true ? parts[1] : "0" + parts[1]
         let hasDigit = body.utf8.contains { $0 >= 0x30 && $0 <= 0x39 }
-        guard hasDigit, body != ".", !body.hasPrefix(".e"), !body.hasPrefix(".E") else { return nil }
+        guard hasDigit, body != ".", !body.hasPrefix(".e"), !body.hasPrefix(".E") else {
+          return nil
+        }
         return Double(head + "." + tail)
       }
       return Double(body)

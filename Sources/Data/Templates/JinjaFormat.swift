@@ -64,7 +64,11 @@ enum JinjaFormat {
       result += try text(value, conversion)
       try renderer.checkSize(result.utf8.count)
     }
-    if case .dictionary = arguments { values = [] }
+    // Python takes whatever has elements for a mapping, which need not be used up.
+    switch arguments {
+    case .dictionary, .undefined: values = []
+    default: break
+    }
     if case .list = arguments, !isTuple, values.count == 1 { values = [] }
     guard values.isEmpty else {
       throw JinjaError("not all arguments converted during string formatting")
@@ -231,7 +235,9 @@ private struct ExactDecimal {
     // Dividing by 2 is multiplying by 5 and moving the point by one place.
     let places = number == 0 ? 0 : -exponent
     for _ in 0..<places { Self.multiply(&digits, by: 5) }
-    if digits.count < places { digits = [UInt8](repeating: 0, count: places - digits.count) + digits }
+    if digits.count < places {
+      digits = [UInt8](repeating: 0, count: places - digits.count) + digits
+    }
     whole = Array(digits.dropLast(places))
     fraction = Array(digits.suffix(places))
   }

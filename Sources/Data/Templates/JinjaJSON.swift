@@ -65,7 +65,9 @@ struct JinjaJSON {
     put(close)
   }
 
-  private static func sorted(_ dictionary: JinjaDictionary) -> [(key: JinjaValue, value: JinjaValue)]? {
+  private static func sorted(_ dictionary: JinjaDictionary) -> [(
+    key: JinjaValue, value: JinjaValue
+  )]? {
     let entries = dictionary.entries
     do {
       return try entries.enumerated().sorted { left, right in

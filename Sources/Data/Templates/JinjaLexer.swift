@@ -65,7 +65,8 @@ struct JinjaLexer {
   static func tokens(of source: String) throws -> [JinjaToken] {
     guard source.utf8.count <= JinjaLimits.templateBytes else {
       throw JinjaError(
-        .limit, "the template has \(source.utf8.count) bytes, more than \(JinjaLimits.templateBytes)")
+        .limit,
+        "the template has \(source.utf8.count) bytes, more than \(JinjaLimits.templateBytes)")
     }
     var lexer = JinjaLexer(source)
     while lexer.position < lexer.bytes.count { try lexer.piece() }
@@ -262,7 +263,8 @@ extension JinjaLexer {
   private func digitsEnd(_ start: Int) -> Int? {
     guard isDigit(start) else { return nil }
     var end = start + 1
-    while isDigit(end) || (end < bytes.count && bytes[end] == UInt8(ascii: "_") && isDigit(end + 1)) {
+    while isDigit(end) || (end < bytes.count && bytes[end] == UInt8(ascii: "_") && isDigit(end + 1))
+    {
       end += 1
     }
     return end
@@ -341,7 +343,8 @@ extension JinjaLexer {
     while end < bytes.count {
       let length = UTF8Scanner.length(bytes[end])
       guard end + length <= bytes.count,
-        let scalar = String(decoding: bytes[end..<end + length], as: UTF8.self).unicodeScalars.first,
+        let scalar = String(decoding: bytes[end..<end + length], as: UTF8.self).unicodeScalars
+          .first,
         scalar == "_" || scalar.properties.isXIDContinue
       else { break }
       end += length

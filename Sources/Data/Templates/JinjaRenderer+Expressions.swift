@@ -234,7 +234,7 @@ extension JinjaRenderer {
     case .text(let text): count = text.count
     case .list(let list), .tuple(let list), .group(let list): count = list.elements.count
     case .range(let range): count = range.count
-    default: return missing(object, .text("slice"))
+    default: throw JinjaError("'\(object.typeName)' object cannot be sliced")
     }
     let step = try bound(by) ?? 1
     guard step != 0 else { throw JinjaError("slice step cannot be zero") }

@@ -97,7 +97,8 @@ struct JinjaCall {
   func bind(_ function: String, _ parameters: [String], required: Int = 0) throws -> [JinjaValue?] {
     guard positional.count <= parameters.count else {
       throw JinjaError(
-        "\(function)() takes at most \(parameters.count) arguments, but \(positional.count) are given")
+        "\(function)() takes at most \(parameters.count) arguments, but \(positional.count) are given"
+      )
     }
     var values: [JinjaValue?] = positional
     values += [JinjaValue?](repeating: nil, count: parameters.count - positional.count)

@@ -81,7 +81,8 @@ struct JinjaText: Hashable, Sendable, ExpressibleByStringLiteral, Comparable {
 
   func hasPrefix(_ prefix: JinjaText) -> Bool { bytes.starts(with: prefix.bytes) }
   func hasSuffix(_ suffix: JinjaText) -> Bool {
-    bytes.count >= suffix.bytes.count && bytes.suffix(suffix.bytes.count).elementsEqual(suffix.bytes)
+    bytes.count >= suffix.bytes.count
+      && bytes.suffix(suffix.bytes.count).elementsEqual(suffix.bytes)
   }
 
   /// How many bytes of white space begin at a byte, 0 for none.

@@ -179,6 +179,7 @@ struct JinjaDictionary {
 
 /// What two keys of a dictionary are compared by; `1`, `1.0` and `True` are one key.
 enum JinjaKey: Hashable {
+  case undefined
   case none
   case integer(Int)
   case float(Double)
@@ -188,6 +189,7 @@ enum JinjaKey: Hashable {
   /// Nil for what Python cannot hash.
   init?(_ value: JinjaValue) {
     switch value {
+    case .undefined: self = .undefined
     case .none: self = .none
     case .bool(let flag): self = .integer(flag ? 1 : 0)
     case .integer(let number): self = .integer(number)
