@@ -75,6 +75,14 @@ package struct DatasetReader: Sendable {
     return try RowFormat.detect(columns, at: "\(path):\(line)") == .tokens
   }
 
+  /// How the rows are read, as the first one tells; nil where there is none.
+  package func rowFormat() throws(UserError) -> RowFormat? {
+    if let templates { return templates }
+    var reader = LineReader(file)
+    guard let (columns, line) = try nextColumns(&reader) else { return nil }
+    return try RowFormat.detect(columns, at: "\(path):\(line)")
+  }
+
   /// The columns of the next row, and its line; blank lines are passed over. Nil at the end.
   private func nextColumns(_ reader: inout LineReader) throws(UserError) -> (JSONObject, line: Int)?
   {

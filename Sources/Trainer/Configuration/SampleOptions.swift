@@ -1,3 +1,4 @@
+package import Data
 package import Support
 
 /// The settings of every command that reads samples.
@@ -15,6 +16,10 @@ package struct SampleOptions: Sendable, Equatable {
   package var prompt: String?
   /// Template of the answer; nil: from the columns.
   package var completion: String?
+  /// A file with a chat template; nil: the model's own.
+  package var chatTemplate: String?
+  /// What a chat template takes for today.
+  package var templateDate: TemplateDate
   /// Tokens, the end token included.
   package var maxLength: Int
   package var overlength: Overlength
@@ -30,6 +35,13 @@ package struct SampleOptions: Sendable, Equatable {
     Option(
       "completion", .text(placeholder: "TEMPLATE"), defaultText: "from the columns of the data",
       "The answer to learn, written like --prompt; the end token follows it."),
+    Option(
+      "chat-template", .path, defaultText: "the model's own",
+      "Jinja file that makes a text of conversations."),
+    Option(
+      "template-date", .text(placeholder: "YYYY-MM-DD"),
+      default: .text(TemplateDate.standard.text),
+      "Today's date for chat templates that ask for it."),
   ]
 
   package static let lengthOptions = [
@@ -46,6 +58,14 @@ package struct SampleOptions: Sendable, Equatable {
     data = options.textIfAny("data")
     prompt = options.textIfAny("prompt")
     completion = options.textIfAny("completion")
+    chatTemplate = options.textIfAny("chat-template")
+    let date = options.textIfAny("template-date") ?? TemplateDate.standard.text
+    guard let templateDate = TemplateDate(date) else {
+      throw options.error(
+        "template-date", "\"\(date.prefix(40))\" is no date",
+        fix: "write it as \(TemplateDate.standard.text)")
+    }
+    self.templateDate = templateDate
     maxLength = options.integer("max-length")
     overlength = options.choice("overlength", as: Overlength.self)
     if prompt != nil && completion == nil {
@@ -66,6 +86,8 @@ package struct SampleOptions: Sendable, Equatable {
       ("data", .init(data)),
       ("prompt", .init(prompt)),
       ("completion", .init(completion)),
+      ("chat-template", .init(chatTemplate)),
+      ("template-date", .string(templateDate.text)),
       ("max-length", .integer(maxLength)),
       ("overlength", .string(overlength.rawValue)),
     ]

@@ -29,6 +29,16 @@ struct RunFiles {
       try FileSystem.writeAtomically(
         FileSystem.readBytes("\(modelDirectory)/\(name)"), to: "\(output)/\(name)")
     }
+    // What was trained with goes along with the adapter.
+    for name in ChatTemplates.fileNames {
+      let path = "\(modelDirectory)/\(name)"
+      guard FileSystem.exists(path) else { continue }
+      try FileSystem.writeAtomically(FileSystem.readBytes(path), to: "\(output)/\(name)")
+    }
+    if let path = configuration.samples.chatTemplate {
+      let name = ChatTemplates.fileNames[path.hasSuffix(".json") ? 1 : 0]
+      try FileSystem.writeAtomically(FileSystem.readBytes(path), to: "\(output)/\(name)")
+    }
   }
 
   /// Writes the adapter as PEFT reads it.

@@ -10,6 +10,10 @@ struct SampleSet {
   let tokenizer: LoadedTokenizer?
   /// Prompts and expected answers, where rows have both and they were asked for.
   let questions: [MatchEvaluation.Question]
+  /// How rows were read, and with which chat template.
+  let formatSummary: String
+  /// What ends a turn in the questions' chat template.
+  let turnEndIDs: Set<Int32>
 
   /// Reads a dataset.
   ///
@@ -46,28 +50,58 @@ struct SampleSet {
       guard (try? reader.holdsTokens()) == true else { throw error }
       tokenizer = nil
     }
+    let chatTemplates = Result { () throws(UserError) in
+      try ChatTemplates.load(
+        directory: modelDirectory, path: options.chatTemplate, date: options.templateDate)
+    }
     let builder = SampleBuilder(
       tokenizer,
       settings: SampleBuilder.Settings(
-        trainOn: trainOn == .all ? .all : .completion, maxLength: options.maxLength,
-        overlength: SampleBuilder.Overlength(rawValue: options.overlength.rawValue) ?? .error))
+        trainOn: SampleBuilder.TrainOn(rawValue: trainOn.rawValue) ?? .completion,
+        maxLength: options.maxLength,
+        overlength: SampleBuilder.Overlength(rawValue: options.overlength.rawValue) ?? .error),
+      chatTemplates: chatTemplates)
     dataset = try builder.build(reader, limit: limit, progress: progress)
+    formatSummary = try Self.summary(reader, chatTemplates, options)
     self.tokenizer = tokenizer
 
     var questions: [MatchEvaluation.Question] = []
+    var turnEndIDs: Set<Int32> = []
     if let tokenizer, keepsQuestions {
       let bos = tokenizer.addsBOS ? tokenizer.tokenizer.bosID.map { [$0] } ?? [] : []
       try reader.forEachRow { row, _ in
-        guard case .pair(let prompt, let completion) = row, questions.count < limit ?? .max else {
-          return
+        guard questions.count < limit ?? .max else { return }
+        switch row {
+        case .pair(let prompt, let completion):
+          questions.append(
+            MatchEvaluation.Question(
+              prompt: bos + (try tokenizer.tokenizer.encode(prompt, isContinuation: false)),
+              answer: completion))
+        case .conversation(let conversation):
+          let encoder = ConversationEncoder(
+            try chatTemplates.get().template(of: conversation), tokenizer.tokenizer)
+          if let question = try encoder.question(conversation) {
+            questions.append(
+              MatchEvaluation.Question(prompt: question.prompt, answer: question.answer))
+            if let id = question.endID { turnEndIDs.insert(id) }
+          }
+        case .text, .tokens: return
         }
-        questions.append(
-          MatchEvaluation.Question(
-            prompt: bos + (try tokenizer.tokenizer.encode(prompt, isContinuation: false)),
-            answer: completion))
       }
     }
     self.questions = questions
+    self.turnEndIDs = turnEndIDs
+  }
+
+  private static func summary(
+    _ reader: DatasetReader, _ templates: Result<ChatTemplates, UserError>, _ options: SampleOptions
+  ) throws(UserError) -> String {
+    guard let format = try reader.rowFormat() else { return "" }
+    guard case .conversation = format, let templates = try? templates.get() else {
+      return format.summary
+    }
+    let date = templates.usesDate ? ", today is \(options.templateDate.text)" : ""
+    return format.summary + "; chat template \(templates.path)" + date
   }
 
   /// The tokenizer of a model directory; nil where there is none.
@@ -106,9 +140,9 @@ struct SampleSet {
     return hash.finish()
   }
 
-  /// Ids that end a generated text: the tokenizer's and those of config.json.
+  /// Ids that end a generated text: the tokenizer's, those of config.json and of the chat template.
   func endIDs(_ configuration: ModelConfiguration) -> Set<Int32> {
-    var ids = Set(configuration.eosIDs.map { Int32(truncatingIfNeeded: $0) })
+    var ids = turnEndIDs.union(configuration.eosIDs.map { Int32(truncatingIfNeeded: $0) })
     if let id = tokenizer?.tokenizer.eosID { ids.insert(id) }
     return ids
   }
