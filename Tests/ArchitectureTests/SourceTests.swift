@@ -18,8 +18,11 @@ import Trainer
     "Sources/Support/Console.swift",
     "Sources/Support/FileSystem.swift",
     "Sources/Support/MappedFile.swift",
+    // Starts and joins threads.
+    "Sources/Support/ParallelMap.swift",
     "Sources/Support/SafetensorsFile.swift",
     "Sources/Support/SafetensorsWriter.swift",
+    "Sources/Support/StandardInput.swift",
     "Sources/Support/SteadyClock.swift",
     "Sources/Support/YAMLEventReader.swift",
     "Sources/Trainer/Demo.swift",
@@ -92,7 +95,7 @@ import Trainer
   @Test func everyFlagIsDeclaredOnce() {
     for parser in [
       TrainConfiguration.parser, EvaluateConfiguration.parser, GenerateConfiguration.parser,
-      SelfTestConfiguration.parser,
+      TokenizeConfiguration.parser, SelfTestConfiguration.parser,
     ] {
       let options = parser.groups.flatMap(\.options)
       #expect(Set(options.map(\.name)).count == options.count)

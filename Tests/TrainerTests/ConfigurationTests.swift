@@ -116,6 +116,7 @@ import Trainer
     try expectSnapshot(TrainConfiguration.parser.helpText(), "train-help.txt")
     try expectSnapshot(EvaluateConfiguration.parser.helpText(), "evaluate-help.txt")
     try expectSnapshot(GenerateConfiguration.parser.helpText(), "generate-help.txt")
+    try expectSnapshot(TokenizeConfiguration.parser.helpText(), "tokenize-help.txt")
     try expectSnapshot(SelfTestConfiguration.parser.helpText(), "test-help.txt")
     for parser in [
       TrainConfiguration.parser, EvaluateConfiguration.parser, GenerateConfiguration.parser,
