@@ -110,11 +110,14 @@ import Testing
         return places
       case .choice(let first, let second): return unique(ends(first, start) + ends(second, start))
       case .repetition(let inner, let minimum, let maximum, let isLazy):
+        // An unbounded repetition ends where it would stand still.
         func more(_ place: Int, _ count: Int) -> [Int] {
           if count < minimum { return ends(inner, place).flatMap { more($0, count + 1) } }
           let further =
             count < maximum
-            ? ends(inner, place).filter { $0 > place }.flatMap { more($0, count + 1) } : []
+            ? ends(inner, place).filter { $0 > place || maximum < 99 }.flatMap {
+              more($0, count + 1)
+            } : []
           return isLazy ? [place] + further : further + [place]
         }
         return unique(more(start, 0))

@@ -190,7 +190,7 @@ import Testing
         == "the id 4 belongs to \"a\" and to the added token \"x\"")
     #expect(
       try message { $0.addedTokens = [["id": 9_999_999, "content": "x"]] }
-        == "added token 0 has no content, or no id below 4194304")
+        == "the added token 9999999 has no content of up to 1024 bytes, or no id below 4194304")
     #expect(
       try message { $0.model["unk_token"] = "q" } == "model.unk_token is not a token of model.vocab"
     )

@@ -100,7 +100,8 @@ import Testing
     try directory.write(otherName, other)
     let loaded = try TokenizerFactory.load(directory: directory.path)
     let ids = try loaded.tokenizer.encode("abc ab<|endoftext|>", isContinuation: false)
-    #expect(ids == [97, 98, UInt8(ascii: "b") - 0x21, 99].map { Int32($0) })
+    // The merge of a and b comes before that of the space and a.
+    #expect(ids == [97, 94, 96, 99])
     #expect(loaded.tokenizer.eosID == 99)
     #expect(loaded.tokenizer.decode(ids) == "abc ab")
     #expect(Set(loaded.fileNames).isSuperset(of: [vocabularyName, mergesName]))
