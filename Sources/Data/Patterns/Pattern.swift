@@ -5,10 +5,10 @@ package struct Pattern: Sendable {
   private let automaton: PatternAutomaton?
 
   /// Compiles an expression in Oniguruma's syntax.
-  init(_ text: String) throws(PatternError) { try self.init(PatternParser.parse(text)) }
+  package init(_ text: String) throws(PatternError) { try self.init(PatternParser.parse(text)) }
 
   /// A pattern that finds `text` itself.
-  init(literal text: String) throws(PatternError) {
+  package init(literal text: String) throws(PatternError) {
     guard text.utf8.count <= PatternParser.lengthLimit else {
       throw PatternError(reason: "it is longer than \(PatternParser.lengthLimit) bytes")
     }
@@ -28,7 +28,7 @@ package struct Pattern: Sendable {
   ///   - body: takes where a match begins and ends.
   /// - Throws: `PatternError` for a pattern of very many ways on a long text.
   @inline(__always)
-  func forEachMatch(
+  package func forEachMatch(
     in bytes: [UInt8], _ range: Range<Int>, _ body: (_ start: Int, _ end: Int) -> Void
   ) throws(PatternError) {
     var search = Search(position: range.lowerBound)

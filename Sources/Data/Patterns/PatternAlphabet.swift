@@ -77,7 +77,9 @@ struct PatternAlphabet: Sendable {
   }
 
   /// The class of the character before `position`, which is greater than `start`.
-  func characterBefore(_ bytes: [UInt8], _ position: Int, from start: Int) -> (class: Int, count: Int) {
+  func characterBefore(_ bytes: [UInt8], _ position: Int, from start: Int) -> (
+    class: Int, count: Int
+  ) {
     var first = position - 1
     while first > start, bytes[first] & 0xC0 == 0x80 { first -= 1 }
     return (character(bytes, first).class, position - first)

@@ -64,6 +64,6 @@ indirect enum PatternNode: Sendable {
 }
 
 /// Why a pattern cannot be used.
-struct PatternError: Error, Equatable {
-  var reason: String
+package struct PatternError: Error, Equatable {
+  package var reason: String
 }

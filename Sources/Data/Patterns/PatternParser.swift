@@ -65,14 +65,17 @@ struct PatternParser {
     var parts: [PatternNode] = []
     while let scalar = peek, scalar != "|", scalar != ")" {
       let isLiteral = !#"\[(.^$"#.unicodeScalars.contains(scalar)
-      if flags.ignoresCase, isLiteral, position > 0 { try checkFolding(scalars[position - 1], scalar) }
+      if flags.ignoresCase, isLiteral, position > 0 {
+        try checkFolding(scalars[position - 1], scalar)
+      }
       parts.append(try quantified(try atom()))
     }
     return parts.count == 1 ? parts[0] : .sequence(parts)
   }
 
   /// Ignoring case, some pairs equal one character (ss and ß), which is not supported.
-  private func checkFolding(_ first: Unicode.Scalar, _ second: Unicode.Scalar) throws(PatternError) {
+  private func checkFolding(_ first: Unicode.Scalar, _ second: Unicode.Scalar) throws(PatternError)
+  {
     let pair = "\(first)\(second)".lowercased()
     if ["ss", "ff", "fi", "fl", "st"].contains(pair) {
       throw error("\"\(pair)\" without regard to case, which is not supported,")
@@ -311,7 +314,8 @@ extension PatternParser {
       let value = try hexadecimal(1...2)
       guard value.isASCII else { throw error("a byte beyond ASCII") }
       return value
-    case let other where other.isASCII && (other.properties.isAlphabetic || other.value < 58 && other.value > 48):
+    case let other
+    where other.isASCII && (other.properties.isAlphabetic || other.value < 58 && other.value > 48):
       throw error("\"\\\(other)\", which is not supported,")
     default: return scalar
     }

@@ -117,7 +117,8 @@ extension BytePairModel {
     while position < range.upperBound {
       let isSpace =
         bytes[position] == Self.visibleSpace[0] && position + 2 < range.upperBound
-        && bytes[position + 1] == Self.visibleSpace[1] && bytes[position + 2] == Self.visibleSpace[2]
+        && bytes[position + 1] == Self.visibleSpace[1]
+        && bytes[position + 2] == Self.visibleSpace[2]
       if isSpace, !followsSpace {
         try appendWord(bytes, start..<position, to: &ids, &scratch)
         start = position

@@ -20,8 +20,10 @@ enum KnownPattern {
   static let words: PatternNode = {
     let joiners: [ClosedRange<UInt32>] = [0x200C...0x200D]
     // Circled and parenthesized letters count as letters, other numbers do not.
-    let letterNumbers: [ClosedRange<UInt32>] = [0x24B6...0x24E9, 0x1F130...0x1F149,
-      0x1F150...0x1F169, 0x1F170...0x1F189]
+    let letterNumbers: [ClosedRange<UInt32>] = [
+      0x24B6...0x24E9, 0x1F130...0x1F149,
+      0x1F150...0x1F169, 0x1F170...0x1F189,
+    ]
     let word = ScalarSet(
       union: UnicodeClass.letter.ranges + UnicodeClass.mark.ranges + UnicodeClass.digit.ranges
         + UnicodeCategory.Nl.set.ranges + UnicodeCategory.Pc.set.ranges + joiners + letterNumbers)

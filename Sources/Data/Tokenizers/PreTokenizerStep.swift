@@ -85,7 +85,10 @@ struct Metaspace: Sendable {
       while position < range.upperBound {
         let byte = pieces.bytes[position]
         let isSpace = byte == space
-        if isSpace || byte == replacement[0] && pieces.bytes[position..<range.upperBound].starts(with: replacement) {
+        if isSpace
+          || byte == replacement[0]
+            && pieces.bytes[position..<range.upperBound].starts(with: replacement)
+        {
           if splits, start < result.count {
             ranges.append(start..<result.count)
             start = result.count

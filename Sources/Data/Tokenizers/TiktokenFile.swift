@@ -93,7 +93,9 @@ enum TiktokenFile {
   }
 
   private static var llama3AddedTokens: [AddedToken] {
-    let reserved = (2..<specialCount - llama3Tokens.count + 2).map { "reserved_special_token_\($0)" }
+    let reserved = (2..<specialCount - llama3Tokens.count + 2).map {
+      "reserved_special_token_\($0)"
+    }
     return (llama3Tokens + reserved).enumerated().map { index, name in
       AddedToken(
         id: Int32(llama3RankCount + index), content: "<|\(name)|>", isSpecial: true,

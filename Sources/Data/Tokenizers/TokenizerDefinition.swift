@@ -138,7 +138,8 @@ extension TokenizerDefinition {
   /// What a merge makes of two tokens.
   private func joined(_ left: String, _ right: String) -> String {
     let hasPrefix = !subwordPrefix.isEmpty && right.utf8.starts(with: subwordPrefix.utf8)
-    return left + (hasPrefix ? String(Substring(right.utf8.dropFirst(subwordPrefix.utf8.count))) : right)
+    return left
+      + (hasPrefix ? String(Substring(right.utf8.dropFirst(subwordPrefix.utf8.count))) : right)
   }
 
   private mutating func readAddedTokens(_ value: JSONValue, _ source: TokenizerSource)

@@ -12,7 +12,9 @@ struct TokenizerSource {
   func unsupported(_ part: String) -> UserError {
     UserError(
       .badInput, at: path, "\(part) is not supported",
-      fix: "use a model whose tokenizer.json is BPE with usual components (GPT-2, Llama, Mistral, Qwen)")
+      fix:
+        "use a model whose tokenizer.json is BPE with usual components (GPT-2, Llama, Mistral, Qwen)"
+    )
   }
 
   /// A boolean member, or `absent` where there is none.
@@ -113,7 +115,8 @@ struct TokenizerSource {
         let isText = step["pattern"]?["String"] != nil
         result.append(
           .replace(
-            isText ? .text(try plainPattern(step, "normalizer")) : .expression(try expression(step)),
+            isText
+              ? .text(try plainPattern(step, "normalizer")) : .expression(try expression(step)),
             content: try content(step)))
       case "NFC": result.append(.form(.nfc))
       case "NFD": result.append(.form(.nfd))
@@ -150,7 +153,8 @@ struct TokenizerSource {
       case "ByteLevel":
         if try flag(step, "add_prefix_space", default: true) { result.append(.prefixSpace) }
         if try flag(step, "use_regex", default: true) {
-          result.append(.split(try known(text: KnownPattern.gpt2Text), .isolated, isInverted: false))
+          result.append(
+            .split(try known(text: KnownPattern.gpt2Text), .isolated, isInverted: false))
         }
         result.append(.byteLevel)
       case "Digits":
@@ -210,7 +214,8 @@ struct TokenizerSource {
     for step in try steps(value, "decoders") {
       switch kind(step) {
       case "Replace":
-        result.append(.replace(pattern: try plainPattern(step, "decoder"), content: try content(step)))
+        result.append(
+          .replace(pattern: try plainPattern(step, "decoder"), content: try content(step)))
       case "ByteFallback": result.append(.byteFallback)
       case "ByteLevel": result.append(.byteLevel)
       case "BPEDecoder": result.append(.wordSuffix(try text(step, "suffix")))

@@ -16,7 +16,8 @@ enum VocabularyFiles {
     ///   - modelType: `model_type` of `config.json`.
     ///   - isFirstRelease: the files have the names of GPT-2's first release.
     init?(config: JSONValue?, modelType: String?, isFirstRelease: Bool) {
-      let name = config?["tokenizer_class"]?.stringValue ?? modelType ?? (isFirstRelease ? "gpt2" : "")
+      let name =
+        config?["tokenizer_class"]?.stringValue ?? modelType ?? (isFirstRelease ? "gpt2" : "")
       switch name {
       case "GPT2Tokenizer", "GPT2TokenizerFast", "gpt2": self = .gpt2
       case "Qwen2Tokenizer", "Qwen2TokenizerFast", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe":
