@@ -28,7 +28,7 @@ private struct SmallTokenizer: Tokenizer {
     return ids
   }
 
-  func decode(_ ids: [Int32]) -> String { decodeContinuation(ids) }
+  func decode(_ ids: [Int32], keepsSpecialTokens: Bool) -> String { decodeContinuation(ids) }
   func continuationBytes(of id: Int32) -> [UInt8] {
     if id < 256 { return [UInt8(id)] }
     let index = Int(id) - 256 - specials.count
