@@ -79,7 +79,8 @@ import Trainer
     let flags = TrainConfiguration.parser.groups.flatMap { $0.options.map(\.name) }.sorted()
     #expect(
       flags == [
-        "adam-beta1", "adam-beta2", "adam-eps", "completion", "config", "data", "device",
+        "adam-beta1", "adam-beta2", "adam-eps", "chat-template", "completion", "config", "data",
+        "device",
         "double-quant", "epochs", "eval-data", "eval-steps", "gradient-checkpointing",
         "init-adapter", "keep-checkpoints", "logging-steps", "lora-alpha", "lora-dropout",
         "lora-r", "lora-targets", "lr", "lr-scheduler", "max-grad-norm", "max-length",
@@ -87,7 +88,7 @@ import Trainer
         "pack-tokens", "packs-per-step", "prompt", "quant", "quant-router", "resume",
         "router-aux-loss-coef", "rslora", "samples-per-pack", "save-steps", "seed", "shard",
         "shard-group",
-        "threads",
+        "template-date", "threads",
         "train-on", "warmup-steps", "weight-decay",
       ])
   }

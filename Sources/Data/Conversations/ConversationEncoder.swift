@@ -35,7 +35,24 @@ package struct ConversationEncoder {
     guard !ids.isEmpty else {
       throw UserError(.badInput, "the chat template (\(template.path)) writes nothing")
     }
+    try checkSpecialTokens(rendered.bytes, ids)
     return Encoded(ids: ids, answers: answers, endsAnswer: rendered.endsAnswer)
+  }
+
+  /// A template writes special tokens by their names. A tokenizer that takes these for plain text
+  /// would train on their letters.
+  private func checkSpecialTokens(_ text: [UInt8], _ ids: [Int32]) throws(UserError) {
+    for (name, id) in [("bos_token", tokenizer.bosID), ("eos_token", tokenizer.eosID)] {
+      guard let id, let token = template.constant(name), !token.isEmpty, !ids.contains(id),
+        JinjaText(text).firstIndex(of: JinjaText(token)) != nil
+      else { continue }
+      throw UserError(
+        .badInput,
+        "the chat template writes the token \(token), but the model's tokenizer takes it for plain "
+          + "text",
+        fix: "put a tokenizer.json beside tokenizer.model, or give a template without such tokens "
+          + "with --chat-template FILE")
+    }
   }
 
   /// The last answer as a question to a model.

@@ -25,7 +25,13 @@ package struct ChatTemplate: Sendable {
   private let constants: [(name: String, value: JSONValue)]
 
   /// The text of the token that ends answers, where the model names one.
-  var endToken: String? { constants.first { $0.name == "eos_token" }?.value.stringValue }
+  var endToken: String? { constant("eos_token") }
+
+  /// The text of a constant, such as `bos_token`.
+  func constant(_ name: String) -> String? {
+    constants.first { $0.name == name }?.value.stringValue
+  }
+
   /// Whether the template marks what the model writes, with `generation` blocks.
   package var marksGeneration: Bool { program.hasGeneration }
   /// Whether the template may ask for the date.

@@ -31,7 +31,7 @@ struct JinjaError: Error, Equatable {
 enum JinjaLimits {
   static let templateBytes = 1 << 20
   /// Nodes evaluated, and work that grows with the size of values.
-  static let steps = 20_000_000
+  static let steps = 4_000_000
   static let outputBytes = 1 << 26
   /// Bytes of one text.
   static let textBytes = 1 << 24

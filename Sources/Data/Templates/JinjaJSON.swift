@@ -11,6 +11,12 @@ struct JinjaJSON {
 
   init() {}
 
+  /// The document in the form that `tojson` has without arguments.
+  static func text(_ value: JinjaValue) throws -> String {
+    var json = JinjaJSON()
+    return try json.write(value).string
+  }
+
   /// The document as text.
   mutating func write(_ value: JinjaValue) throws -> JinjaText {
     text = []

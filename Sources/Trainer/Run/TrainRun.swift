@@ -181,7 +181,7 @@ struct TrainRun {
     if summary.dropped > 0 { line += ", \(summary.dropped) dropped as too long" }
     if summary.truncated > 0 { line += ", \(summary.truncated) prompts cut" }
     reporter.note(line)
-    if !isDemo { reporter.note("rows: \(set.formatSummary)") }
+    if !configuration.isDemo { reporter.note("rows: \(set.formatSummary)") }
   }
 
   private func demoQuestions(_ set: SampleSet, _ shape: ModelConfiguration) -> MatchEvaluation? {
