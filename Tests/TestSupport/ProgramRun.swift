@@ -52,19 +52,19 @@ package struct ProgramRun {
     close(errors.writing)
     whileRunning(process)
     var texts: [[UInt8]] = [[], []]
-    var open: [(Int32, Int)] = [(output.reading, 0), (errors.reading, 1)]
+    var openPipes: [(Int32, Int)] = [(output.reading, 0), (errors.reading, 1)]
     var buffer = [UInt8](repeating: 0, count: 65536)
-    while !open.isEmpty {
-      var polled = open.map { pollfd(fd: $0.0, events: Int16(POLLIN), revents: 0) }
+    while !openPipes.isEmpty {
+      var polled = openPipes.map { pollfd(fd: $0.0, events: Int16(POLLIN), revents: 0) }
       _ = unsafe poll(&polled, nfds_t(polled.count), -1)
-      for index in open.indices.reversed() where polled[index].revents != 0 {
-        let count = unsafe read(open[index].0, &buffer, buffer.count)
+      for index in openPipes.indices.reversed() where polled[index].revents != 0 {
+        let count = unsafe read(openPipes[index].0, &buffer, buffer.count)
         if count > 0 {
-          if open[index].1 == 0 { outputPartCount += 1 }
-          texts[open[index].1] += buffer[..<count]
+          if openPipes[index].1 == 0 { outputPartCount += 1 }
+          texts[openPipes[index].1] += buffer[..<count]
         } else {
-          close(open[index].0)
-          open.remove(at: index)
+          close(openPipes[index].0)
+          openPipes.remove(at: index)
         }
       }
     }
