@@ -17,6 +17,7 @@ import Trainer
     "Sources/Support/AppendFile.swift",
     "Sources/Support/Console.swift",
     "Sources/Support/FileSystem.swift",
+    "Sources/Support/GzipInflater.swift",
     "Sources/Support/MappedFile.swift",
     "Sources/Support/SafetensorsFile.swift",
     "Sources/Support/SafetensorsWriter.swift",

@@ -33,7 +33,7 @@ import Testing
     let data = place("rows.jsonl")
     let good = "{\"input_ids\": [5, 6, 7]}\n"
     try refused("", ["\(data): the file is empty", "fix: write one JSON object a line"])
-    try refused("\n \n", ["\(data): no rows: every line is blank"])
+    try refused("\n \n", ["\(data): no rows: there is nothing but a header or blank lines"])
     try refused(good + good + "{\"input_ids\": [5, 6\n", ["\(data):3: ", "fix: "])
     try refused(good + "[1, 2]\n", ["\(data):2: the line holds an array"])
     try refused(good + "{\"text\": \"a\"}\n", ["\(data):2: the column \"input_ids\" is missing"])

@@ -112,8 +112,9 @@ package struct SampleBuilder: Sendable {
     var lengthRule = LengthRule(settings, bosID: tokenizer?.bosID)
     var endTokenCount = 0
     var tokenRowCount = 0
-    try reader.forEachRow(progress: progress) { row, line in
-      guard dataset.summary.rows < limit ?? .max else { return }
+    try reader.forEachRow(progress: progress) { entry in
+      let (row, line) = (entry.row, entry.line)
+      guard dataset.summary.rows < limit ?? .max else { return false }
       let draft: Draft
       do {
         draft = try self.draft(row)
@@ -123,11 +124,12 @@ package struct SampleBuilder: Sendable {
       }
       dataset.summary.rows += 1
       if draft.isTokenRow { tokenRowCount += 1 }
-      guard let sample = lengthRule.apply(draft, line: line) else { return }
+      guard let sample = lengthRule.apply(draft, line: line) else { return true }
       if let eosID = tokenizer?.eosID, sample.tokens.count > 1, sample.labels.last == eosID {
         endTokenCount += 1
       }
       dataset.append(sample, line: line)
+      return true
     }
     try lengthRule.check(path: reader.path, rowCount: dataset.summary.rows)
     dataset.summary.dropped = lengthRule.droppedCount

@@ -57,14 +57,16 @@ struct SampleSet {
     var questions: [MatchEvaluation.Question] = []
     if let tokenizer, keepsQuestions {
       let bos = tokenizer.addsBOS ? tokenizer.tokenizer.bosID.map { [$0] } ?? [] : []
-      try reader.forEachRow { row, _ in
-        guard case .pair(let prompt, let completion) = row, questions.count < limit ?? .max else {
-          return
-        }
+      var rowCount = 0
+      try reader.forEachRow { entry in
+        guard rowCount < limit ?? .max else { return false }
+        rowCount += 1
+        guard case .pair(let prompt, let completion) = entry.row else { return true }
         questions.append(
           MatchEvaluation.Question(
             prompt: bos + (try tokenizer.tokenizer.encode(prompt, isContinuation: false)),
             answer: completion))
+        return true
       }
     }
     self.questions = questions
