@@ -85,7 +85,7 @@ import Testing
       plain + long + long,
       [
         "\(data):2: 2 of 3 rows are longer than --max-length 8; the longest has 12 tokens",
-        "fix: raise --max-length to 12, or choose --overlength drop or truncate-prompt",
+        "fix: raise --max-length to 12, or choose --overlength drop, truncate-prompt or split",
       ], ["--max-length", "8"])
     try refused(
       plain + long, ["\(data):2: the answer alone does not fit into --max-length 3", "4 tokens"],

@@ -202,17 +202,18 @@ import Testing
         "d.csv.gz: the gzip data are broken after 8 bytes of content: incorrect header check"))
   }
 
-  /// Members of a mebibyte of line ends each, made by `gzip -n`: about a thousand times less.
+  /// Members of a mebibyte of spaces each, made by `gzip -n`: about a thousand times less.
   @Test func gzipThatFillsADiskIsRefused() throws {
     let member: [UInt8] =
-      [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 2, 3, 0xED, 0xC1, 0x21, 1, 0, 0, 0, 0xC3, 0x20, 0xBF, 0xFE]
-      + [0x81, 0x1F, 0xE2, 0x16, 0x28] + [UInt8](repeating: 0, count: 1015)
-      + [0x80, 0xCF, 0, 0x85, 0xDF, 0xD0, 0xE7, 0, 0, 0x10, 0]
-    let good = Self.stored("a,b\n1,2\n")
-    let few = (0..<60).flatMap { _ in member }
-    #expect(try read("d.csv.gz", good + few).rows == [["1", "2"]])
+      [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 2, 3, 0xED, 0xC1, 0x31, 1, 0, 0, 0, 0xC2, 0xA0, 0x2A, 0xEB]
+      + [0x9F, 0xD2, 0x10, 0xBE, 0x40, 1] + [UInt8](repeating: 0, count: 1015)
+      + [0x7C, 0x06, 0xA7, 0x02, 0x03, 0xF1, 0, 0, 0x10, 0]
+    let good = Self.stored("{\"a\": \"1\", \"b\": \"2\"}\n")
+    let few = (0..<4).flatMap { _ in member }
+    #expect(try read("d.jsonl.gz", good + few).rows == [["1", "2"]])
+    let many = (0..<80).flatMap { _ in member }
     #expect(
-      try failure("d.csv.gz", good + few + few).contains(
+      try failure("d.jsonl.gz", good + many).contains(
         " times as many; files of more than 300 times are refused"))
   }
 
