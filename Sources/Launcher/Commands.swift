@@ -3,12 +3,13 @@ import Trainer
 
 /// The commands of the program.
 enum Command: String, CaseIterable {
-  case train, plan, evaluate, generate, test, launch
+  case train, data, plan, evaluate, generate, test, launch
 
   /// One line for `--help`.
   private var summary: String {
     switch self {
     case .train: "fine-tunes LoRA adapters over a frozen base model"
+    case .data: "rows, lengths and trained tokens of data before a run"
     case .plan: "memory and traffic of a run before it starts"
     case .evaluate: "loss, perplexity and exact match on held-out data"
     case .generate: "completes a prompt with the base and the adapter"
@@ -21,6 +22,7 @@ enum Command: String, CaseIterable {
   private func run(_ arguments: [String], environment: ProgramEnvironment) throws -> Int32 {
     switch self {
     case .train: try TrainCommand.run(arguments, environment: environment)
+    case .data: try DataCommand.run(arguments, environment: environment)
     case .plan: try PlanCommand.run(arguments, environment: environment)
     case .evaluate: try EvaluateCommand.run(arguments, environment: environment)
     case .generate: try GenerateCommand.run(arguments, environment: environment)
@@ -47,6 +49,10 @@ enum Command: String, CaseIterable {
       throw UserError(
         .usage, at: "launch", "cannot start plan, which is no work for several ranks",
         fix: "leave launch out and say `plan --ranks N`")
+    case .data:
+      throw UserError(
+        .usage, at: "launch", "cannot start data, which is no work for several ranks",
+        fix: "leave launch out")
     case .launch:
       throw UserError(
         .usage, at: "launch", "cannot start another launch", fix: "write launch once")

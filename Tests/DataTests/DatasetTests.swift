@@ -201,4 +201,28 @@ extension SampleList {
         TokenFile.open(file, key: "k", dataPath: path, checksAll: true) == nil, "cut \(position)")
     }
   }
+
+  // MARK: Statistics
+
+  @Test func statisticsCountWhatACutLoses() throws {
+    let builder = SampleBuilder(loaded)
+    // Prefix, prompt, answer, end: 5, 9, 5 and 4 tokens.
+    let text =
+      "{\"input\": \"a\", \"output\": \"bc\"}\n{\"input\": \"abc\", \"output\": \"defg\"}\n"
+      + "{\"output\": \"bc\", \"input\": \"a\"}\n{\"input\": \"ab\", \"output\": \"\"}\n"
+    let source = Dataset.Source(try store("d.jsonl", text, builder))
+    let statistics = try DataStatistics([source])
+    #expect(statistics.rows == 4 && statistics.tokens == 23 && statistics.targetTokens == 12)
+    #expect(statistics.duplicates == 1 && statistics.emptyAnswers == 1)
+    #expect(statistics.untrained == 0 && statistics.withoutEnd == 0)
+    #expect(statistics.lengths == [4, 5, 5, 9])
+    #expect([0, 0.5, 0.75, 0.76, 1].map(statistics.quantile) == [4, 5, 5, 9, 9])
+    typealias Loss = DataStatistics.Loss
+    #expect(
+      try statistics.losses(at: [3, 4, 7, 9]) == [
+        Loss(maxLength: 3, rows: 4, targetTokens: 10, ends: 4),
+        Loss(maxLength: 4, rows: 3, targetTokens: 7, ends: 3),
+        Loss(maxLength: 7, rows: 1, targetTokens: 2, ends: 1), Loss(maxLength: 9),
+      ])
+  }
 }

@@ -120,10 +120,11 @@ import Trainer
     try expectSnapshot(TrainConfiguration.parser.helpText(), "train-help.txt")
     try expectSnapshot(EvaluateConfiguration.parser.helpText(), "evaluate-help.txt")
     try expectSnapshot(GenerateConfiguration.parser.helpText(), "generate-help.txt")
+    try expectSnapshot(DataConfiguration.parser.helpText(), "data-help.txt")
     try expectSnapshot(SelfTestConfiguration.parser.helpText(), "test-help.txt")
     for parser in [
       TrainConfiguration.parser, EvaluateConfiguration.parser, GenerateConfiguration.parser,
-      SelfTestConfiguration.parser,
+      SelfTestConfiguration.parser, DataConfiguration.parser,
     ] {
       #expect(parser.helpText().split(separator: "\n").allSatisfy { $0.count <= 100 })
     }

@@ -39,7 +39,7 @@ package struct SampleBuilder: Sendable {
   /// Nil serves rows that are tokens already.
   private let tokenizer: (any Tokenizer)?
   private let bosID: Int32?
-  let settings: Settings
+  var settings: Settings
 
   /// - Parameters:
   ///   - loaded: the tokenizer; without one every row must be tokens.

@@ -59,7 +59,7 @@ extension TrainConfiguration {
     if isComplete { try checkCombinations(options) }
   }
 
-  private static func packing(_ options: ParsedOptions) throws(UserError) -> Packing {
+  static func packing(_ options: ParsedOptions) throws(UserError) -> Packing {
     let maxLength = options.integer("max-length")
     let tokens = options.integerIfAny("pack-tokens")
     if let samples = options.integerIfAny("samples-per-pack") {
