@@ -7,29 +7,51 @@ package import Support
 /// all to all, each adds up its own slice in the tree of ``PackTree``, updates that slice of the
 /// weights, and the new weights are gathered. The sums are the same for any number of ranks, and
 /// the optimizer's moments are held once across the ranks.
+///
+/// In the backward pass of a rank's last pack, a thread of its own sends each bucket of layers as
+/// soon as it is final.
 package final class GradientExchange {
   private let group: any ProcessGroup
   private let backend: any Backend
   package let slices: WeightSlices
+  private let pieces: [[WeightSlices.Piece]]
+  /// Nil for a single rank.
+  private let thread: CommunicationThread?
   /// Free buffers of the flat vector's length.
   private var free: [Tensor] = []
-  /// Partial sums of this rank, in order of packs.
-  private var stack: [(node: PackTree.Node, sum: Tensor)] = []
   /// Slices of other ranks' partial sums.
   private let received: Tensor
 
+  // The step under way.
+
+  /// The partial sums that each rank sends.
+  private var nodes: [[PackTree.Node]] = []
+  private var packCount = 0
+  /// This rank's packs whose gradients are not made yet.
+  private var packsLeft = 0..<0
+  /// Partial sums of this rank, in order of packs; the last one is of the pack under way until all
+  /// its buckets are final.
+  private var stack: [(node: PackTree.Node, sum: Tensor)] = []
+  /// Buckets of the pack under way that are not final, from the first on.
+  private var openBucketCount = 0
+
   /// - Parameters:
-  ///   - group: the ranks.
-  ///   - elementCount: of the flat vector.
+  ///   - group: the ranks; all of them make the exchange together.
+  ///   - slices: how the flat vector is divided over them.
   ///   - maximumPackCount: the most packs of a step.
   ///   - backend: holds the buffers.
-  /// - Throws: ``ComputeError`` when the device has too little memory.
+  /// - Throws: when the device has too little memory, or a rank fails.
   package init(
-    group: any ProcessGroup, elementCount: Int, maximumPackCount: Int, backend: any Backend
-  ) throws(ComputeError) {
+    group: any ProcessGroup, slices: WeightSlices, maximumPackCount: Int, backend: any Backend
+  ) throws {
+    precondition(slices.worldSize == group.worldSize, "slices for \(slices.worldSize) ranks")
     self.group = group
     self.backend = backend
-    slices = WeightSlices(elementCount: elementCount, worldSize: group.worldSize)
+    self.slices = slices
+    pieces = (0..<group.worldSize).map { slices.pieces(ofRank: $0) }
+    thread =
+      group.worldSize > 1 ? try CommunicationThread(try group.makeBackgroundGroup()) : nil
+    let elementCount = slices.elementCount
     let counts = Self.bufferCounts(
       rank: group.rank, worldSize: group.worldSize, maximumPackCount: maximumPackCount)
     for _ in 0..<counts.vectors {
@@ -38,7 +60,7 @@ package final class GradientExchange {
           storage: try backend.makeStorage(byteCount: max(4 * elementCount, 4)),
           columns: elementCount))
     }
-    let sliceCount = slices.range(ofRank: group.rank).count
+    let sliceCount = slices.count(ofRank: group.rank)
     received = Tensor(
       storage: try backend.makeStorage(byteCount: max(4 * counts.slices * sliceCount, 4)),
       rows: counts.slices, columns: sliceCount)
@@ -76,78 +98,121 @@ package final class GradientExchange {
     packs.isEmpty ? 0 : PackTree.mostNodes(coveringStartsOf: packs.dropLast()) + 1
   }
 
-  /// A zeroed buffer for the gradients of the rank's next pack.
+  /// Bytes that the exchange's thread handed to other ranks since the start.
+  package var bytesSent: Int { thread?.bytesSent ?? 0 }
+
+  // MARK: A step
+
+  /// Begins a step.
+  ///
+  /// - Parameter packCount: packs of the step over all ranks.
+  package func begin(packCount: Int) {
+    precondition(packCount > 0, "a step without packs")
+    precondition(stack.isEmpty, "the step before has not ended")
+    self.packCount = packCount
+    let runs = (0..<group.worldSize).map {
+      PackRuns.run(ofRank: $0, packCount: packCount, worldSize: group.worldSize)
+    }
+    nodes = runs.map { PackTree.nodes(covering: $0) }
+    packsLeft = runs[group.rank]
+    // A rank without packs takes part from the start.
+    if packsLeft.isEmpty { for bucket in slices.buckets.indices.reversed() { send(bucket) } }
+  }
+
+  /// A zeroed buffer for the gradients of the rank's next pack, in ascending order.
   package func makeGradients() throws(ComputeError) -> Tensor {
+    precondition(openBucketCount == 0, "the pack before is not finished")
+    guard let pack = packsLeft.popFirst() else { preconditionFailure("all packs are done") }
     guard let buffer = free.popLast() else { preconditionFailure("more packs than planned for") }
     try backend.zero(buffer)
+    stack.append((PackTree.Node(level: 0, index: pack), buffer))
+    openBucketCount = slices.buckets.count
     return buffer
   }
 
-  /// Takes the finished gradients of a pack and adds up what is complete.
+  /// Takes the gradients of the parts from `part` on, which are final; adds up what is complete,
+  /// and sends it with the rank's last pack.
   ///
-  /// - Parameters:
-  ///   - gradients: from ``makeGradients()``.
-  ///   - pack: its number in the step; packs come in ascending order.
-  package func add(_ gradients: Tensor, ofPack pack: Int) throws(ComputeError) {
-    stack.append((PackTree.Node(level: 0, index: pack), gradients))
-    while stack.count >= 2, let last = stack.last, last.node.index % 2 == 1,
-      stack[stack.count - 2].node
-        == PackTree.Node(level: last.node.level, index: last.node.index - 1)
-    {
-      stack.removeLast()
-      try backend.add(last.sum, to: stack[stack.count - 1].sum)
-      stack[stack.count - 1].node = last.node.parent
-      free.append(last.sum)
+  /// - Parameter part: its number among those of ``WeightSlices``; parts come in descending order.
+  package func finish(from part: Int) throws(ComputeError) {
+    let merges = PackTree.mergeCount(stack.map(\.node))
+    while openBucketCount > 0, slices.buckets[openBucketCount - 1].parts.lowerBound >= part {
+      openBucketCount -= 1
+      let range = slices.buckets[openBucketCount].elements
+      for index in (stack.count - merges..<stack.count).reversed() {
+        try backend.add(
+          stack[index].sum.elements(range), to: stack[index - 1].sum.elements(range))
+      }
+      if packsLeft.isEmpty { send(openBucketCount) }
+    }
+    guard openBucketCount == 0 else { return }
+    for _ in 0..<merges {
+      free.append(stack.removeLast().sum)
+      stack[stack.count - 1].node = stack[stack.count - 1].node.parent
     }
   }
 
-  /// Sums the gradients of all packs of all ranks.
+  /// Queues the exchange of a bucket: one all-to-all for the first partial sum of every rank, one
+  /// for the second, ...
+  private func send(_ bucket: Int) {
+    guard let thread else { return }
+    let own = pieces[group.rank][bucket]
+    let columns = received.columns
+    var row = 0
+    for round in 0..<(nodes.map(\.count).max() ?? 0) {
+      var receiveCounts = [Int](repeating: 0, count: group.worldSize)
+      var receiveOffsets = receiveCounts
+      for rank in nodes.indices where rank != group.rank && round < nodes[rank].count {
+        receiveCounts[rank] = 4 * own.elements.count
+        receiveOffsets[rank] = 4 * (row * columns + own.offset)
+        row += 1
+      }
+      // A rank without a partial sum in this round takes part with nothing, at no offset.
+      let mine = round < nodes[group.rank].count ? stack[round].sum : nil
+      let sent = pieces.indices.map { mine == nil ? 0..<0 : pieces[$0][bucket].elements }
+      let sendCounts = sent.indices.map { $0 == group.rank ? 0 : 4 * sent[$0].count }
+      let received = received
+      thread.start { [receiveCounts, receiveOffsets] group throws(UserError) in
+        try unsafe group.allToAllV(
+          mine.map { unsafe UnsafeRawBufferPointer(start: $0.address, count: $0.byteCount) }
+            ?? UnsafeRawBufferPointer(start: nil, count: 0),
+          sendCounts: sendCounts, sendOffsets: sent.map { 4 * $0.lowerBound },
+          into: UnsafeMutableRawBufferPointer(start: received.address, count: received.byteCount),
+          receiveCounts: receiveCounts, receiveOffsets: receiveOffsets)
+      }
+    }
+  }
+
+  /// Ends a step: waits for the other ranks' slices and adds them up.
   ///
-  /// - Parameter packCount: packs of the step over all ranks.
-  /// - Returns: this rank's slice of the sum; valid until the next step.
+  /// - Returns: the sum over all packs of this rank's piece of each bucket, flat; valid until the
+  ///   next step.
   /// - Throws: when a rank or the network fails.
-  package func sum(packCount: Int) throws -> Tensor {
+  package func sum() throws -> [Tensor] {
+    precondition(packsLeft.isEmpty && openBucketCount == 0, "the rank's packs are not finished")
+    precondition(nodes[group.rank] == stack.map(\.node), "packs were not added in order")
+    if let thread {
+      try group.progress.waiting(in: "exchange") { () throws(UserError) in try thread.wait() }
+    }
     defer {
       free += stack.map(\.sum)
       stack = []
     }
-    let ranks = 0..<group.worldSize
-    let nodes = ranks.map {
-      PackTree.nodes(
-        covering: PackRuns.run(ofRank: $0, packCount: packCount, worldSize: group.worldSize))
-    }
-    precondition(nodes[group.rank] == stack.map(\.node), "packs were not added in order")
-    let ownSlice = slices.range(ofRank: group.rank)
-    var present: [PackTree.Node: Tensor] = [:]
-    for (node, sum) in stack { present[node] = sum.elements(ownSlice) }
-
-    // One exchange for the first partial sum of every rank, one for the second, ...
-    var row = 0
-    for round in 0..<(nodes.map(\.count).max() ?? 0) {
-      let mine = round < stack.count ? stack[round].sum : nil
-      var receiveCounts = [Int](repeating: 0, count: group.worldSize)
-      var receiveOffsets = receiveCounts
-      for rank in ranks where rank != group.rank && round < nodes[rank].count {
-        receiveCounts[rank] = 4 * ownSlice.count
-        receiveOffsets[rank] = 4 * row * ownSlice.count
-        present[nodes[rank][round]] = received.rows(row..<row + 1)
-        row += 1
+    return try pieces[group.rank].map { piece in
+      var present: [PackTree.Node: Tensor] = [:]
+      for (node, sum) in stack { present[node] = sum.elements(piece.elements) }
+      var row = 0
+      for round in 0..<(nodes.map(\.count).max() ?? 0) {
+        for rank in nodes.indices where rank != group.rank && round < nodes[rank].count {
+          present[nodes[rank][round]] = received.rows(row..<row + 1).elements(piece.inSlice)
+          row += 1
+        }
       }
-      guard group.worldSize > 1 else { continue }
-      // A rank without a partial sum in this round takes part with nothing, at no offset.
-      let sent = ranks.map { mine == nil ? 0..<0 : slices.range(ofRank: $0) }
-      let sendCounts = ranks.map { $0 == group.rank ? 0 : 4 * sent[$0].count }
-      try unsafe group.allToAllV(
-        mine.map { unsafe UnsafeRawBufferPointer(start: $0.address, count: $0.byteCount) }
-          ?? UnsafeRawBufferPointer(start: nil, count: 0),
-        sendCounts: sendCounts, sendOffsets: sent.map { 4 * $0.lowerBound },
-        into: UnsafeMutableRawBufferPointer(start: received.address, count: received.byteCount),
-        receiveCounts: receiveCounts, receiveOffsets: receiveOffsets)
+      guard let total = try value(PackTree.root(packCount: packCount), present) else {
+        preconditionFailure("a step without packs")
+      }
+      return total
     }
-    guard let total = try value(PackTree.root(packCount: packCount), present) else {
-      preconditionFailure("a step without packs")
-    }
-    return total
   }
 
   /// The sum at a node: given, or its children's, left plus right; nil where no pack lies below.
@@ -163,13 +228,37 @@ package final class GradientExchange {
     return left ?? right
   }
 
+  /// The sum of squares of a vector that the ranks hold in slices, added block by block in the
+  /// order of the vector.
+  ///
+  /// - Parameter own: this rank's piece of each bucket.
+  /// - Returns: the same number on every rank, for any number of ranks.
+  package func sumOfSquares(_ own: [Tensor]) throws -> Double {
+    var sums: [Double] = []
+    for piece in own where piece.columns > 0 {
+      sums += try backend.sumsOfSquares(piece, blockSize: slices.blockSize)
+    }
+    let gathered = try group.allGather(
+      sums, counts: (0..<group.worldSize).map { slices.blockCount(ofRank: $0) })
+    return slices.inBlockOrder(gathered).reduce(0, +)
+  }
+
+  // MARK: Weights and moments
+
   /// Gathers the slices of the weights that the ranks have updated.
   ///
-  /// - Parameter weights: the flat vector; every rank's own slice is new.
+  /// - Parameter weights: the flat vector; every rank's own pieces are new.
   /// - Throws: ``UserError`` when a rank or the network fails.
   package func gatherWeights(_ weights: Tensor) throws(UserError) {
     guard group.worldSize > 1 else { return }
-    try gather(weights)
+    for (index, bucket) in slices.buckets.enumerated() {
+      let own = weights.elements(pieces[group.rank][index].elements)
+      let whole = weights.elements(bucket.elements)
+      try unsafe group.allGatherV(
+        UnsafeRawBufferPointer(start: own.address, count: own.byteCount),
+        into: UnsafeMutableRawBufferPointer(start: whole.address, count: whole.byteCount),
+        counts: pieces.map { 4 * $0[index].elements.count })
+    }
   }
 
   /// The whole of a vector that the ranks hold in slices, on every rank.
@@ -178,63 +267,15 @@ package final class GradientExchange {
   ///   - slice: this rank's slice.
   ///   - whole: of the flat vector's length; overwritten.
   package func gatherWhole(_ slice: Tensor, into whole: Tensor) throws {
-    try backend.copy(slice, to: whole.elements(slices.range(ofRank: group.rank)))
+    for piece in pieces[group.rank] where !piece.elements.isEmpty {
+      try backend.copy(slice.elements(piece.inSlice), to: whole.elements(piece.elements))
+    }
     try gatherWeights(whole)
-  }
-
-  private func gather(_ flat: Tensor) throws(UserError) {
-    let own = flat.elements(slices.range(ofRank: group.rank))
-    try unsafe group.allGatherV(
-      UnsafeRawBufferPointer(start: own.address, count: own.byteCount),
-      into: UnsafeMutableRawBufferPointer(start: flat.address, count: flat.byteCount),
-      counts: (0..<group.worldSize).map { 4 * slices.range(ofRank: $0).count })
   }
 
   /// A buffer of the flat vector's length that is free between steps.
   package func withFreeBuffer<Result>(_ body: (Tensor) throws -> Result) throws -> Result {
     guard let buffer = free.last else { preconditionFailure("no buffer is free inside a step") }
     return try body(buffer)
-  }
-}
-
-/// Which packs of a step a rank takes.
-package enum PackRuns {
-  /// A contiguous run; the first ranks take one more when the packs do not divide.
-  package static func run(ofRank rank: Int, packCount: Int, worldSize: Int) -> Range<Int> {
-    let (base, rest) = packCount.quotientAndRemainder(dividingBy: worldSize)
-    let first = rank * base + min(rank, rest)
-    return first..<first + base + (rank < rest ? 1 : 0)
-  }
-}
-
-/// How the flat vector of weights is divided over the ranks: in whole blocks, whose size depends on
-/// the vector's length alone, so that sums over blocks are the same for any number of ranks.
-package struct WeightSlices: Sendable {
-  package let elementCount: Int
-  package let worldSize: Int
-  package let blockSize: Int
-
-  /// Blocks of the vector, at most; their sums are gathered as scalars.
-  private static let maximumBlockCount = 1024
-
-  package init(elementCount: Int, worldSize: Int) {
-    self.elementCount = elementCount
-    self.worldSize = worldSize
-    let size = (elementCount + Self.maximumBlockCount - 1) / Self.maximumBlockCount
-    blockSize = max(64, (size + 63) / 64 * 64)
-  }
-
-  package var blockCount: Int { (elementCount + blockSize - 1) / blockSize }
-
-  /// The blocks of a rank.
-  package func blocks(ofRank rank: Int) -> Range<Int> {
-    PackRuns.run(ofRank: rank, packCount: blockCount, worldSize: worldSize)
-  }
-
-  /// The elements of a rank.
-  package func range(ofRank rank: Int) -> Range<Int> {
-    let blocks = blocks(ofRank: rank)
-    let end = min(blocks.upperBound * blockSize, elementCount)
-    return min(blocks.lowerBound * blockSize, elementCount)..<end
   }
 }

@@ -5,7 +5,7 @@ internal import Synchronization
 /// Ranks that speak through Open MPI, from and to host memory.
 ///
 /// Counts in MPI are 32-bit, and offsets beyond 2^31 are a source of known faults, so every
-/// transfer is cut in pieces: a gather that fits one piece is one `MPI_Allgatherv`, where Open MPI
+/// transfer is cut in pieces: a gather that fits one piece is one `MPI_Iallgatherv`, where Open MPI
 /// picks the algorithm; a larger one travels around a ring, which crosses each link between hosts
 /// only once per byte.
 @safe package final class MPIProcessGroup: ProcessGroup {
@@ -19,6 +19,8 @@ internal import Synchronization
 
   private nonisolated(unsafe) let communicator: cmpi_communicator
   private let isWorld: Bool
+  /// Whether the group sleeps while it waits, to leave the core to the computation.
+  private let isPatient: Bool
   private let pieceByteCount: Int
   private let sentByteCount = Atomic<Int>(0)
 
@@ -45,7 +47,8 @@ internal import Synchronization
     var world: cmpi_communicator?
     try check("starting MPI", unsafe cmpi_world(&world))
     guard let world = unsafe world else { preconditionFailure("MPI gave no communicator") }
-    return try unsafe MPIProcessGroup(world, isWorld: true, pieceByteCount: pieceByteCount)
+    return try unsafe MPIProcessGroup(
+      world, isWorld: true, isPatient: false, pieceByteCount: pieceByteCount)
   }
 
   private static func openLibrary(_ libraries: [String]) throws(UserError) {
@@ -62,7 +65,7 @@ internal import Synchronization
   }
 
   private init(
-    _ communicator: cmpi_communicator, isWorld: Bool, pieceByteCount: Int
+    _ communicator: cmpi_communicator, isWorld: Bool, isPatient: Bool, pieceByteCount: Int
   ) throws(UserError) {
     var (rank, worldSize, localRank, localWorldSize): (Int32, Int32, Int32, Int32) = (0, 0, 0, 0)
     try Self.check("asking for the rank", unsafe cmpi_rank(communicator, &rank, &worldSize))
@@ -75,14 +78,24 @@ internal import Synchronization
     self.localWorldSize = Int(localWorldSize)
     unsafe self.communicator = unsafe communicator
     self.isWorld = isWorld
+    self.isPatient = isPatient
     self.pieceByteCount = pieceByteCount
   }
 
   package func split(color: Int) throws(UserError) -> any ProcessGroup {
+    try makeGroup(color: color, isPatient: isPatient)
+  }
+
+  package func makeBackgroundGroup() throws(UserError) -> any ProcessGroup {
+    try makeGroup(color: 0, isPatient: true)
+  }
+
+  private func makeGroup(color: Int, isPatient: Bool) throws(UserError) -> MPIProcessGroup {
     var child: cmpi_communicator?
     try Self.check("splitting a group", unsafe cmpi_split(communicator, Int32(color), &child))
     guard let child = unsafe child else { preconditionFailure("MPI gave no communicator") }
-    return try unsafe MPIProcessGroup(child, isWorld: false, pieceByteCount: pieceByteCount)
+    return try unsafe MPIProcessGroup(
+      child, isWorld: false, isPatient: isPatient, pieceByteCount: pieceByteCount)
   }
 
   /// Frees a group made by ``split(color:)``; on the group of all ranks, ends MPI.
@@ -148,7 +161,8 @@ internal import Synchronization
     }
     try Self.check(
       "all-gather of \(receive.count) bytes",
-      unsafe cmpi_all_gather(communicator, receive.baseAddress, counts32, offsets32))
+      unsafe cmpi_all_gather(
+        communicator, receive.baseAddress, counts32, offsets32, isPatient))
   }
 
   /// In step s each rank passes on the block that it received in step s - 1.
@@ -230,7 +244,8 @@ internal import Synchronization
 
   private func exchange(_ messages: [cmpi_message], _ operation: String) throws(UserError) {
     try Self.check(
-      operation, unsafe cmpi_exchange(communicator, messages, try count32(messages.count)))
+      operation,
+      unsafe cmpi_exchange(communicator, messages, try count32(messages.count), isPatient))
   }
 
   private func didSend(_ byteCount: Int) {

@@ -65,6 +65,20 @@ package enum PackTree {
     return most
   }
 
+  /// How many of a run's partial sums the last one completes, each with the one before it.
+  static func mergeCount(_ nodes: [Node]) -> Int {
+    var count = 0
+    var last = nodes.last
+    for before in nodes.dropLast().reversed() {
+      guard let node = last, node.index % 2 == 1,
+        before == Node(level: node.level, index: node.index - 1)
+      else { break }
+      count += 1
+      last = node.parent
+    }
+    return count
+  }
+
   /// Packs of the largest node that begins at a pack and holds no more than `limit`.
   private static func largestNode(at first: Int, atMost limit: Int) -> Int {
     let fitting = 1 << (Int.bitWidth - 1 - limit.leadingZeroBitCount)

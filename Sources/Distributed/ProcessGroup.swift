@@ -4,7 +4,7 @@ package import Support
 ///
 /// Every rank of the group issues the same collectives in the same order. One group is used by
 /// one thread at a time; a second thread (for example one that prefetches) takes its own group
-/// from ``split(color:)``. Sizes of zero are fine everywhere.
+/// from ``makeBackgroundGroup()``. Sizes of zero are fine everywhere.
 package protocol ProcessGroup: AnyObject, Sendable {
   /// This process's number in the group, from 0.
   var rank: Int { get }
@@ -59,13 +59,19 @@ package protocol ProcessGroup: AnyObject, Sendable {
 
   /// A new group of the ranks that pass the same color, in the order of their ranks here.
   ///
-  /// All ranks of this group call it. With one color it is a copy of the group for a thread of
-  /// its own.
+  /// All ranks of this group call it.
   ///
   /// - Parameter color: 0 or more; which of the new groups this rank joins.
   /// - Returns: the new group.
   /// - Throws: ``UserError`` of kind `distributed`.
   func split(color: Int) throws(UserError) -> any ProcessGroup
+
+  /// A copy of the group for a thread that works beside the computation: it waits without keeping
+  /// a core busy. All ranks of this group call it.
+  ///
+  /// - Returns: the new group.
+  /// - Throws: ``UserError`` of kind `distributed`.
+  func makeBackgroundGroup() throws(UserError) -> any ProcessGroup
 
   /// Leaves the job at its normal end; every rank calls it, and no collective follows.
   func shutdown() throws(UserError)
@@ -74,6 +80,8 @@ package protocol ProcessGroup: AnyObject, Sendable {
 extension ProcessGroup {
   /// A reporter that nobody listens to.
   package var progress: ProgressReporter { UnobservedProgress.reporter }
+
+  package func makeBackgroundGroup() throws(UserError) -> any ProcessGroup { try split(color: 0) }
 }
 
 private enum UnobservedProgress {

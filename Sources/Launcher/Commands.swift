@@ -3,7 +3,7 @@ import Trainer
 
 /// The commands of the program.
 enum Command: String, CaseIterable {
-  case train, data, plan, evaluate, generate, test, launch
+  case train, data, plan, evaluate, generate, tokenize, test, launch
 
   /// One line for `--help`.
   private var summary: String {
@@ -13,6 +13,7 @@ enum Command: String, CaseIterable {
     case .plan: "memory and traffic of a run before it starts"
     case .evaluate: "loss, perplexity and exact match on held-out data"
     case .generate: "completes a prompt with the base and the adapter"
+    case .tokenize: "token ids of texts, and texts of token ids"
     case .test: "proves the arithmetic on this machine or on all ranks"
     case .launch: "starts a command on several processes or hosts"
     }
@@ -26,6 +27,7 @@ enum Command: String, CaseIterable {
     case .plan: try PlanCommand.run(arguments, environment: environment)
     case .evaluate: try EvaluateCommand.run(arguments, environment: environment)
     case .generate: try GenerateCommand.run(arguments, environment: environment)
+    case .tokenize: try TokenizeCommand.run(arguments, environment: environment)
     case .test: try TestCommand.run(arguments, environment: environment)
     case .launch: LaunchCommand.run(arguments: arguments)
     }
@@ -49,9 +51,9 @@ enum Command: String, CaseIterable {
       throw UserError(
         .usage, at: "launch", "cannot start plan, which is no work for several ranks",
         fix: "leave launch out and say `plan --ranks N`")
-    case .data:
+    case .data, .tokenize:
       throw UserError(
-        .usage, at: "launch", "cannot start data, which is no work for several ranks",
+        .usage, at: "launch", "cannot start \(name), which is no work for several ranks",
         fix: "leave launch out")
     case .launch:
       throw UserError(

@@ -50,6 +50,7 @@ enum HiddenCommands {
 ///
 ///     collectives=SCALE   check every collective with transfers of about SCALE bytes
 ///     gather=BYTES        time one all-gather of so many bytes a rank
+///     background-gather=BYTES  the same over a group for a thread beside the computation
 ///     say=TEXT            write TEXT to stdout and TEXT to stderr, each as a line
 ///     lines=COUNT         write COUNT numbered lines to stdout and to stderr
 ///     raw=TEXT            write TEXT to stderr without a newline
@@ -94,6 +95,8 @@ enum RankTest {
       try CollectiveCheck(group, scale: Int(value) ?? 1000).run()
       write("collectives right on \(group.rank) of \(group.worldSize)\n", to: 1)
     case "gather": try timeGather(group, byteCount: Int(value) ?? 0)
+    case "background-gather":
+      try timeGather(try group.makeBackgroundGroup(), byteCount: Int(value) ?? 0)
     case "say":
       write(value + "\n", to: 1)
       write(value + "\n", to: 2)

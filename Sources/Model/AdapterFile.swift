@@ -60,7 +60,7 @@ package struct AdapterFile: Sendable {
       guard let module = Self.module(ofTensor: name), modules.contains(module),
         let last = module.split(separator: ".").last,
         let target = LoRATarget.allCases.first(where: {
-          $0.moduleName(isMixture: configuration.isMixture) == last
+          $0.moduleName(configuration.architecture) == last
         })
       else {
         throw UserError(
@@ -236,7 +236,7 @@ package struct AdapterFile: Sendable {
 
   /// The text of `adapter_config.json`.
   package static func configuration(
-    _ settings: LoRASettings, isMixture: Bool, baseModel: String
+    _ settings: LoRASettings, family: ModelConfiguration.Architecture, baseModel: String
   ) -> String {
     let targets = LoRATarget.allCases.filter(settings.targets.contains)
     let alpha: JSONValue =
@@ -253,7 +253,7 @@ package struct AdapterFile: Sendable {
       "modules_to_save": .null,
       "peft_type": "LORA",
       "r": .integer(settings.loraRank),
-      "target_modules": .array(targets.map { .string($0.moduleName(isMixture: isMixture)) }),
+      "target_modules": .array(targets.map { .string($0.moduleName(family)) }),
       "task_type": "CAUSAL_LM",
       "use_dora": false,
       "use_rslora": .bool(settings.isRankStabilized),

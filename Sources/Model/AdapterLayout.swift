@@ -46,15 +46,15 @@ package struct AdapterLayout: Sendable {
       layer.key = add(.key, names.key, C, configuration.keyValueWidth)
       layer.value = add(.value, names.value, C, configuration.keyValueWidth)
       layer.output = add(.output, names.output, configuration.queryWidth, C)
-      if configuration.isMixture {
+      if configuration.layers[index].isMixture {
         layer.router = add(.router, names.router, C, configuration.expertCount)
       }
+      let F = configuration.innerWidth(layer: index)
       for expert in names.experts {
         layer.experts.append(
           (
-            w1: add(.w1, expert.w1, C, configuration.intermediateSize),
-            w3: add(.w3, expert.w3, C, configuration.intermediateSize),
-            w2: add(.w2, expert.w2, configuration.intermediateSize, C)
+            w1: add(.w1, expert.w1, C, F), w3: add(.w3, expert.w3, C, F),
+            w2: add(.w2, expert.w2, F, C)
           ))
       }
       layer.range = start..<elementCount
@@ -77,6 +77,10 @@ package struct AdapterLayout: Sendable {
     return entry
   }
 
+  /// Neighbouring ranges that cover the flat vector: one for each layer, then the head's, maybe
+  /// empty. A backward pass ends with the gradients of part `n` when it has left layer `n`.
+  package var parts: [Range<Int>] { layers.map(\.range) + [headRange] }
+
   /// The elements of the head's matrices.
   package var headRange: Range<Int> {
     (layers.last?.range.upperBound ?? 0)..<elementCount
@@ -89,6 +93,9 @@ package struct LayerNames: Sendable {
   package let key: String
   package let value: String
   package let output: String
+  /// Of every head's queries and keys, in models that have them.
+  package let queryNorm: String
+  package let keyNorm: String
   package let inputNorm: String
   package let postAttentionNorm: String
   package let router: String
@@ -101,16 +108,21 @@ package struct LayerNames: Sendable {
     key = prefix + "self_attn.k_proj"
     value = prefix + "self_attn.v_proj"
     output = prefix + "self_attn.o_proj"
+    queryNorm = prefix + "self_attn.q_norm"
+    keyNorm = prefix + "self_attn.k_norm"
     inputNorm = prefix + "input_layernorm"
     postAttentionNorm = prefix + "post_attention_layernorm"
-    router = prefix + "block_sparse_moe.gate"
-    if configuration.isMixture {
-      experts = (0..<configuration.expertCount).map { expert in
-        let prefix = prefix + "block_sparse_moe.experts.\(expert)."
-        return (prefix + "w1", prefix + "w3", prefix + "w2")
-      }
-    } else {
-      experts = [(prefix + "mlp.gate_proj", prefix + "mlp.up_proj", prefix + "mlp.down_proj")]
+    let family = configuration.architecture
+    let block = prefix + (family == .mixtral ? "block_sparse_moe." : "mlp.")
+    router = block + LoRATarget.router.moduleName(family)
+    let blocks =
+      configuration.layers[layer].isMixture
+      ? (0..<configuration.expertCount).map { block + "experts.\($0)." } : [block]
+    experts = blocks.map {
+      (
+        $0 + LoRATarget.w1.moduleName(family), $0 + LoRATarget.w3.moduleName(family),
+        $0 + LoRATarget.w2.moduleName(family)
+      )
     }
   }
 }

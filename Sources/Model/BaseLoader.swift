@@ -62,9 +62,9 @@ package struct BaseLoader {
     files: ModelFiles, configuration: ModelConfiguration, quantization: QuantizationSettings,
     backend: any Backend
   ) throws(UserError) {
-    self.files = files
+    self.files = try files.splittingExperts(configuration)
     self.backend = backend
-    slabs = try SlabLayout.slabs(configuration, files, quantization)
+    slabs = try SlabLayout.slabs(configuration, self.files, quantization)
   }
 
   /// Makes a slice of a slab.
@@ -90,6 +90,10 @@ package struct BaseLoader {
     _ item: SlabLayout.Item, _ range: Range<Int>, _ out: Tensor, _ staging: Staging
   ) throws {
     let parts = item.partRanges
+    if let stored = try files.storedNF4(item.name, shape: item.fileShape) {
+      try copyStored(stored, item, range, out, staging)
+      return
+    }
     switch item.format {
     case .vector:
       for first in stride(from: 0, to: item.count, by: Self.chunkElementCount) {
@@ -161,6 +165,42 @@ package struct BaseLoader {
     }
   }
 
+  /// Copies codes and scales that the file has, chunk by chunk.
+  private func copyStored(
+    _ stored: StoredNF4, _ item: SlabLayout.Item, _ range: Range<Int>, _ out: Tensor,
+    _ staging: Staging
+  ) throws {
+    let parts = item.partRanges
+    for (part, name) in stored.tensors.enumerated() {
+      let place = parts[part]
+      let byteCount = try files.byteCount(of: name)
+      for first in stride(from: 0, to: byteCount, by: staging.bytes.count) {
+        let count = min(staging.bytes.count, byteCount - first)
+        let bytes = place.lowerBound + first..<place.lowerBound + first + count
+        guard bytes.overlaps(range) else { continue }
+        let chunk = staging.bytes.elements(0..<count)
+        try files.read(name, from: first, to: chunk)
+        if part > 0, files.isFloat32(name) { try checkFinite(chunk, name, first / 4) }
+        try copy(chunk, to: bytes, range, out)
+      }
+    }
+    if let offset = stored.offset { try write([offset], to: parts[3], range, out) }
+  }
+
+  private func checkFinite(_ bytes: Tensor, _ name: String, _ first: Int) throws(UserError) {
+    let values = unsafe bytes.address.assumingMemoryBound(to: Float.self)
+    for i in 0..<bytes.count / 4 where unsafe !values[i].isFinite {
+      throw notFinite(name, unsafe values[i], first + i)
+    }
+  }
+
+  private func notFinite(_ name: String, _ value: Float, _ element: Int) -> UserError {
+    UserError(
+      .notFinite, at: files.directory, "tensor \(name) holds \(value) at element \(element)",
+      fix: "copy or download the model again, or use another checkpoint; training would only "
+        + "spread it")
+  }
+
   private func makeTensor(_ byteCount: Int, _ type: ElementType) throws -> Tensor {
     Tensor(
       storage: try backend.makeStorage(byteCount: max(byteCount, 1)),
@@ -203,12 +243,8 @@ package struct BaseLoader {
     let isFinite = unsafe convert(bytes.address, type, elements.count, to: values.floats)
     guard isFinite else {
       let position = (0..<elements.count).first { unsafe !values.floats[$0].isFinite } ?? 0
-      let value = unsafe values.floats[position]
-      throw UserError(
-        .notFinite, at: files.directory,
-        "tensor \(item.name) holds \(value) at element \(elements.lowerBound + position)",
-        fix: "copy or download the model again, or use another checkpoint; training would only "
-          + "spread it")
+      throw notFinite(
+        item.name, unsafe values.floats[position], elements.lowerBound + position)
     }
     return (bytes, values)
   }

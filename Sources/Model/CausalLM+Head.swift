@@ -34,7 +34,7 @@ extension CausalLM {
     let losses = arena.allocate(1, n)
     let mark = arena.mark
     defer { arena.release(to: mark) }
-    let weights = try headWeights()
+    let weights = try headWeights(isTraining: gradientScale != nil)
     let head = LoRALinear(
       base: weights.matrix, bias: nil,
       adapter: adapters?.layout.head.flatMap { adapters?.adapter($0) })
@@ -97,7 +97,7 @@ extension CausalLM {
   /// - Throws: when the device fails.
   package func logits(_ pass: Pass, rows: [Int32]) throws -> Tensor {
     let n = rows.count
-    let weights = try headWeights()
+    let weights = try headWeights(isTraining: false)
     let head = LoRALinear(
       base: weights.matrix, bias: nil,
       adapter: adapters?.layout.head.flatMap { adapters?.adapter($0) })

@@ -59,9 +59,10 @@ package final class CausalLM {
     var context: PassContext
     /// `[T, C]`: the residual stream, after the forward pass that of the last layer.
     let x: Tensor
-    /// `[L, E]` sums of the router's probabilities; nil for dense models.
+    /// Sums of the router's probabilities, a row of E for each layer with experts; nil for dense
+    /// models.
     let routerSums: Tensor?
-    /// Rows of each expert, per layer.
+    /// Rows of each expert, per layer with experts.
     var expertCounts: [[Int]] = []
     /// What each layer saved, or with gradient checkpointing its input alone.
     var saved: [SavedLayer] = []
@@ -113,12 +114,13 @@ package final class CausalLM {
       places: pack.places, rotaryTable: rotaryTable,
       attention: AttentionShape(
         queryHeads: configuration.headCount, keyValueHeads: configuration.keyValueHeadCount,
-        headWidth: configuration.headWidth, slidingWindow: configuration.slidingWindow,
+        headWidth: configuration.headWidth, slidingWindow: nil,
         segments: segments(input, cache)),
       dropout: dropout.flatMap { $0.rate > 0 ? $0 : nil }, cache: cache)
     let pass = Pass(
       pack: pack, context: context, x: arena.allocate(T, configuration.hiddenSize),
-      routerSums: configuration.isMixture ? arena.allocate(L, configuration.expertCount) : nil)
+      routerSums: configuration.isMixture
+        ? arena.allocate(configuration.mixtureLayerCount, configuration.expertCount) : nil)
 
     try backend.embedding(
       pack.ids, assembly.embedding(stream.slab(0, next: 1)), out: pass.x)
@@ -133,7 +135,8 @@ package final class CausalLM {
       let saved = DecoderBlock.Activations(block, context, tokenCount: T)
       try block.forward(pass.x, saved: saved, context: context)
       if let routing = saved.feedForward.routing, let sums = pass.routerSums {
-        try backend.copy(routing.probabilitySums, to: sums.rows(layer..<layer + 1))
+        let row = pass.expertCounts.count
+        try backend.copy(routing.probabilitySums, to: sums.rows(row..<row + 1))
         pass.expertCounts.append(saved.feedForward.counts.values)
       }
       if retention == .activations {
@@ -147,18 +150,18 @@ package final class CausalLM {
   }
 
   /// The router loss of a pass: E x sum over experts of (share of the K choices that it got) x (its
-  /// mean probability), over all layers and tokens; K when the load is even, 0 for dense models.
+  /// mean probability), over all layers with experts and their tokens; K when the load is even, 0 for dense models.
   ///
   /// Source: Fedus et al. 2021, arXiv:2101.03961, equation 4, as transformers computes it for Mixtral.
   package func routerLoss(_ pass: Pass) throws -> Double {
     guard let sums = pass.routerSums else { return 0 }
     let E = configuration.expertCount
     let values = try backend.download(sums)
-    let tokens = Double(configuration.layerCount * pass.pack.tokenCount)
+    let tokens = Double(configuration.mixtureLayerCount * pass.pack.tokenCount)
     guard tokens > 0 else { return 0 }
     return expertShares(pass).enumerated().reduce(0.0) { loss, expert in
       var probability = 0.0
-      for layer in 0..<configuration.layerCount {
+      for layer in 0..<configuration.mixtureLayerCount {
         probability += Double(values[layer * E + expert.offset])
       }
       return loss + expert.element * probability / tokens
@@ -167,7 +170,7 @@ package final class CausalLM {
 
   /// Rows of each expert over all layers, per token and layer; the sum is K.
   private func expertShares(_ pass: Pass) -> [Double] {
-    let tokens = Double(configuration.layerCount * pass.pack.tokenCount)
+    let tokens = Double(configuration.mixtureLayerCount * pass.pack.tokenCount)
     return (0..<configuration.expertCount).map { expert in
       Double(pass.expertCounts.reduce(0) { $0 + $1[expert] }) / max(tokens, 1)
     }
@@ -191,7 +194,7 @@ package final class CausalLM {
     var routerGradient: Tensor?
     if configuration.isMixture {
       let E = configuration.expertCount
-      let tokens = Double(configuration.layerCount * pass.pack.tokenCount)
+      let tokens = Double(configuration.mixtureLayerCount * pass.pack.tokenCount)
       let tensor = arena.allocate(1, E)
       try backend.upload(
         expertShares(pass).map { Float(routerLossScale * Double(E) * $0 / max(tokens, 1)) },
@@ -199,7 +202,8 @@ package final class CausalLM {
       routerGradient = tensor
     }
     for layer in (0..<configuration.layerCount).reversed() {
-      let block = try assembled(layer, next: layer > 0 ? layer : nil).block
+      // After the first layer comes the embedding, for the next pass.
+      let block = try assembled(layer, next: layer).block
       let mark = arena.mark
       switch pass.saved[layer] {
       case .activations(let saved):
@@ -261,22 +265,25 @@ package final class CausalLM {
     let L = configuration.layerCount
     _ = try stream.slab(0, next: 1)
     for layer in 0..<L { _ = try stream.slab(layer + 1, next: layer + 2) }
-    _ = try headWeights()
+    _ = try headWeights(isTraining: isTraining)
     guard isTraining else { return }
     for layer in (0..<L).reversed() {
-      _ = try stream.slab(layer + 1, next: layer > 0 ? layer : nil)
+      _ = try stream.slab(layer + 1, next: layer)
     }
   }
 
   /// The final norm and the head's matrix.
-  func headWeights() throws -> (norm: Tensor, matrix: BaseMatrix) {
+  ///
+  /// - Parameter isTraining: whether a backward follows; else the next pass does.
+  func headWeights(isTraining: Bool) throws -> (norm: Tensor, matrix: BaseMatrix) {
     let L = configuration.layerCount
+    let next = isTraining ? L : 0
     let norm = assembly.finalNorm(
-      try stream.slab(L + 1, next: configuration.tiesEmbeddings ? 0 : L))
+      try stream.slab(L + 1, next: configuration.tiesEmbeddings ? 0 : next))
     let matrix =
       configuration.tiesEmbeddings
       ? assembly.embedding(try stream.slab(0, next: nil))
-      : assembly.head(try stream.slab(L + 1, next: L))
+      : assembly.head(try stream.slab(L + 1, next: next))
     return (norm, matrix)
   }
 }

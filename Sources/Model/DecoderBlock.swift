@@ -45,14 +45,58 @@ enum LayerInput {
   static let expert = 3
 }
 
+/// The norm of every head's queries or keys, before they are rotated.
+///
+/// Source: Dehghani et al. 2023, arXiv:2302.05442, with RMSNorm as in Qwen3.
+struct HeadNorm {
+  let weight: Tensor  // [1, D]
+  let input: Tensor  // [T, heads * D]
+  let reciprocalRMS: Tensor  // [1, T * heads]
+
+  init(weight: Tensor, _ input: Tensor, _ arena: Arena) {
+    self.weight = weight
+    self.input = input
+    reciprocalRMS = arena.allocate(1, input.count / weight.count)
+  }
+
+  /// `[T, heads * D]` as `[T * heads, D]`.
+  private func byHead(_ x: Tensor) -> Tensor {
+    x.reshaped(rows: x.count / weight.count, columns: weight.count)
+  }
+
+  func forward(out: Tensor, epsilon: Float, backend: any Backend) throws {
+    try backend.rmsNorm(
+      byHead(input), weight: weight, epsilon: epsilon, out: byHead(out),
+      reciprocalRMS: reciprocalRMS)
+  }
+
+  /// - Parameters:
+  ///   - dx: the gradient of the normalized heads; becomes that of ``input``.
+  ///   - context: of the forward pass.
+  func backward(_ dx: Tensor, context: PassContext) throws {
+    let mark = context.arena.mark
+    defer { context.arena.release(to: mark) }
+    let dy = context.arena.allocate(dx.rows, dx.columns)
+    try context.backend.copy(dx, to: dy)
+    try context.backend.zero(dx)
+    try context.backend.rmsNormBackward(
+      byHead(dy), x: byHead(input), weight: weight, reciprocalRMS: reciprocalRMS, dx: byHead(dx))
+  }
+}
+
 /// One decoder layer: `x += attention(norm(x))`, then `x += feedForward(norm(x))`.
 struct DecoderBlock {
   let index: Int
+  /// See ``AttentionShape``.
+  let slidingWindow: Int?
   let inputNorm: Tensor
   let query: LoRALinear
   let key: LoRALinear
   let value: LoRALinear
   let output: LoRALinear
+  /// `[1, D]`: norms of every head's queries and keys; nil in models without them.
+  let queryNorm: Tensor?
+  let keyNorm: Tensor?
   let postAttentionNorm: Tensor
   let feedForward: FeedForward
 
@@ -61,8 +105,10 @@ struct DecoderBlock {
     let input: Tensor  // [T, C], the residual stream before the layer
     let normed: Tensor  // [T, C]
     let reciprocalRMS: Tensor  // [1, T]
-    let q: Tensor  // [T, H * D], rotated
-    let k: Tensor  // [T, G * D], rotated
+    let q: Tensor  // [T, H * D], normalized and rotated
+    let k: Tensor  // [T, G * D], normalized and rotated
+    let queryHeads: HeadNorm?
+    let keyHeads: HeadNorm?
     let v: Tensor  // [T, G * D]
     let queryXA: Tensor?  // [T, R]
     let keyXA: Tensor?  // [T, R]
@@ -86,6 +132,12 @@ struct DecoderBlock {
       reciprocalRMS = arena.allocate(1, T)
       q = arena.allocate(T, shape.queryWidth)
       k = arena.allocate(T, shape.keyValueWidth)
+      queryHeads = block.queryNorm.map {
+        HeadNorm(weight: $0, arena.allocate(T, shape.queryWidth), arena)
+      }
+      keyHeads = block.keyNorm.map {
+        HeadNorm(weight: $0, arena.allocate(T, shape.keyValueWidth), arena)
+      }
       v = arena.allocate(T, shape.keyValueWidth)
       queryXA = xa(block.query)
       keyXA = xa(block.key)
@@ -118,17 +170,21 @@ struct DecoderBlock {
       reciprocalRMS: saved.reciprocalRMS)
     let dropped = try context.dropped(saved.normed, attentionDropout(context))
     try query.forward(
-      saved.normed, dropped: dropped, out: saved.q, xa: saved.queryXA, backend: backend)
+      saved.normed, dropped: dropped, out: saved.queryHeads?.input ?? saved.q, xa: saved.queryXA,
+      backend: backend)
     try key.forward(
-      saved.normed, dropped: dropped, out: saved.k, xa: saved.keyXA, backend: backend)
+      saved.normed, dropped: dropped, out: saved.keyHeads?.input ?? saved.k, xa: saved.keyXA,
+      backend: backend)
     try value.forward(
       saved.normed, dropped: dropped, out: saved.v, xa: saved.valueXA, backend: backend)
+    try saved.queryHeads?.forward(out: saved.q, epsilon: epsilon, backend: backend)
+    try saved.keyHeads?.forward(out: saved.k, epsilon: epsilon, backend: backend)
     try rotate(saved.q, saved.k, context, inverse: false)
     let (keys, values) =
       try context.cache?.append(
         layer: index, keys: saved.k, values: saved.v, backend: backend) ?? (saved.k, saved.v)
     try backend.attention(
-      q: saved.q, k: keys, v: values, shape: context.attention, out: saved.attended,
+      q: saved.q, k: keys, v: values, shape: attention(context), out: saved.attended,
       logSumExp: saved.logSumExp)
     try output.forward(
       saved.attended, dropped: context.dropped(saved.attended, outputDropout(context)),
@@ -176,8 +232,10 @@ struct DecoderBlock {
       dx: dattended, accumulate: false, dropout: outputDropout, context: context)
     try backend.attentionBackward(
       dattended, q: saved.q, k: saved.k, v: saved.v, out: saved.attended,
-      logSumExp: saved.logSumExp, shape: context.attention, dq: dq, dk: dk, dv: dv)
+      logSumExp: saved.logSumExp, shape: attention(context), dq: dq, dk: dk, dv: dv)
     try rotate(dq, dk, context, inverse: true)
+    try saved.queryHeads?.backward(dq, context: context)
+    try saved.keyHeads?.backward(dk, context: context)
     let dropout = attentionDropout(context)
     let dropped = try context.dropped(saved.normed, dropout)
     try value.backward(
@@ -199,6 +257,12 @@ struct DecoderBlock {
         x, positions: context.positions, table: context.rotaryTable,
         headWidth: context.configuration.headWidth, inverse: inverse)
     }
+  }
+
+  private func attention(_ context: PassContext) -> AttentionShape {
+    var shape = context.attention
+    shape.slidingWindow = slidingWindow
+    return shape
   }
 
   private func attentionDropout(_ context: PassContext) -> InputDropout? {

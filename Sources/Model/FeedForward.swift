@@ -12,7 +12,8 @@ struct Expert {
 
 /// The second half of a decoder layer: one SwiGLU block, or a router and its experts.
 ///
-/// Source: Shazeer 2020, arXiv:2002.05202 (SwiGLU); Jiang et al. 2024, arXiv:2401.04088 (Mixtral).
+/// Source: Shazeer 2020, arXiv:2002.05202 (SwiGLU); Jiang et al. 2024, arXiv:2401.04088 (Mixtral);
+/// Yang et al. 2025, arXiv:2505.09388 (Qwen3).
 struct FeedForward {
   let layer: Int
   /// Nil in a dense layer.
@@ -43,7 +44,7 @@ struct FeedForward {
     let arena = context.arena
     let shape = context.configuration
     let C = shape.hiddenSize
-    let F = shape.intermediateSize
+    let F = experts[0].w1.base.rows
     let K = shape.expertsPerToken
     let P = router == nil ? T : T * K
     func xa(_ linear: LoRALinear?, _ rows: Int) -> Tensor? {
@@ -93,7 +94,8 @@ struct FeedForward {
     try router.forward(
       x, dropped: context.dropped(x, routerDropout(context)), out: logits, xa: saved.routerXA,
       backend: backend)
-    saved.counts.values = try backend.route(logits, normalize: true, routing: routing)
+    saved.counts.values = try backend.route(
+      logits, normalize: context.configuration.normalizesExpertWeights, routing: routing)
     try backend.gatherRows(x, routing: routing, out: input)
     if let places = saved.places {
       try backend.selectRows(context.places, rows: routing.tokenOfRow, out: places)
@@ -139,8 +141,8 @@ struct FeedForward {
       context: context)
     try backend.gatherRowsBackward(dinput, routing: routing, dx: dx)
     try backend.routeBackward(
-      dweights: dweights, normalize: true, probabilityGradient: routerGradient, routing: routing,
-      dlogits: dlogits)
+      dweights: dweights, normalize: context.configuration.normalizesExpertWeights,
+      probabilityGradient: routerGradient, routing: routing, dlogits: dlogits)
     let dropout = routerDropout(context)
     try router.backward(
       dlogits, dropped: context.dropped(x, dropout), xa: saved.routerXA, dx: dx, accumulate: true,

@@ -38,23 +38,30 @@ struct LayerAssembly {
         bias: hasBias ? layout.vector(module + ".bias", in: slab) : nil,
         adapter: entry.flatMap { adapters?.adapter($0) })
     }
+    func norm(_ name: String) -> Tensor? {
+      configuration.hasHeadNorms ? layout.vector(name + ".weight", in: slab) : nil
+    }
     let hasBias = configuration.hasAttentionBias
+    let hasInnerBias = configuration.hasFeedForwardBias
     return DecoderBlock(
       index: index,
+      slidingWindow: configuration.layers[index].slidingWindow,
       inputNorm: layout.vector(names.inputNorm + ".weight", in: slab),
       query: linear(names.query, layer?.query, hasBias: hasBias),
       key: linear(names.key, layer?.key, hasBias: hasBias),
       value: linear(names.value, layer?.value, hasBias: hasBias),
-      output: linear(names.output, layer?.output),
+      output: linear(names.output, layer?.output, hasBias: configuration.hasOutputBias),
+      queryNorm: norm(names.queryNorm), keyNorm: norm(names.keyNorm),
       postAttentionNorm: layout.vector(names.postAttentionNorm + ".weight", in: slab),
       feedForward: FeedForward(
         layer: index,
-        router: configuration.isMixture ? linear(names.router, layer?.router) : nil,
+        router: configuration.layers[index].isMixture
+          ? linear(names.router, layer?.router) : nil,
         experts: names.experts.enumerated().map { number, expert in
           Expert(
-            w1: linear(expert.w1, layer?.experts[number].w1),
-            w3: linear(expert.w3, layer?.experts[number].w3),
-            w2: linear(expert.w2, layer?.experts[number].w2))
+            w1: linear(expert.w1, layer?.experts[number].w1, hasBias: hasInnerBias),
+            w3: linear(expert.w3, layer?.experts[number].w3, hasBias: hasInnerBias),
+            w2: linear(expert.w2, layer?.experts[number].w2, hasBias: hasInnerBias))
         }))
   }
 }

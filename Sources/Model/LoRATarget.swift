@@ -31,15 +31,15 @@ package enum LoRATarget: String, Sendable, CaseIterable {
   }
 
   /// The last component of the module's name in the model's files, as PEFT's `target_modules` wants it.
-  package func moduleName(isMixture: Bool) -> String {
+  package func moduleName(_ family: ModelConfiguration.Architecture) -> String {
     switch self {
     case .query: "q_proj"
     case .key: "k_proj"
     case .value: "v_proj"
     case .output: "o_proj"
-    case .w1: isMixture ? "w1" : "gate_proj"
-    case .w3: isMixture ? "w3" : "up_proj"
-    case .w2: isMixture ? "w2" : "down_proj"
+    case .w1: family == .mixtral ? "w1" : "gate_proj"
+    case .w3: family == .mixtral ? "w3" : "up_proj"
+    case .w2: family == .mixtral ? "w2" : "down_proj"
     case .router: "gate"
     case .head: "lm_head"
     }

@@ -4,9 +4,9 @@ package import Support
 /// The tensors of a model directory: one safetensors file, or several with an index.
 package struct ModelFiles: Sendable {
   package let directory: String
-  private let files: [SafetensorsFile]
+  let files: [SafetensorsFile]
   /// File and entry of each tensor.
-  private let locations: [String: (file: Int, entry: SafetensorsFile.Entry)]
+  var locations: [String: (file: Int, entry: SafetensorsFile.Entry)]
 
   /// Opens and checks the files of a directory.
   ///
@@ -86,17 +86,40 @@ package struct ModelFiles: Sendable {
     return try files[location.file].floats(location.entry, range)
   }
 
-  /// The types of the tensors, of which names and shapes are checked.
-  package var types: SlabLayout.TypeRule {
+  /// How the tensors lie in the files; names and shapes are checked.
+  package var formats: SlabLayout.FormatRule {
     { name, shape throws(UserError) in
+      if let stored = try storedNF4(name, shape: shape) { return .nf4(isDouble: stored.isDouble) }
       let entry = try entry(name, shape: shape)
       guard let type = ElementType(entry.type) else {
         throw UserError(
           .badInput, at: directory,
           "tensor \(name) has type \(entry.type.rawValue), but weights are F32, F16 or BF16")
       }
-      return type
+      return .dense(type)
     }
+  }
+
+  /// The first, middle and last elements of a tensor as text, or of its codes and scales.
+  package func excerpt(_ item: SlabLayout.Item) -> String {
+    var text = ""
+    func places(_ count: Int, _ width: Int) -> [Range<Int>] {
+      [0, count / 2, count - width].map { max(0, $0)..<min(count, max(0, $0) + width) }
+    }
+    guard let stored = try? storedNF4(item.name, shape: item.fileShape) else {
+      for elements in places(item.count, 8) {
+        text += " \((try? floats(item.name, elements)) ?? [])"
+      }
+      return text
+    }
+    for name in stored.tensors {
+      guard let (file, entry) = locations[name] else { continue }
+      for bytes in places(entry.range.count, 32) {
+        let start = entry.range.lowerBound + bytes.lowerBound
+        text += " \(files[file].file.copyBytes(start..<start + bytes.count))"
+      }
+    }
+    return text + " \(stored.offset ?? 0)"
   }
 
   /// The type of a tensor's elements in its file.

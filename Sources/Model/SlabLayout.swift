@@ -79,26 +79,27 @@ package struct SlabLayout: Sendable {
     byteCount += item.byteCount
   }
 
-  /// Tells the type of a tensor from its name and shape, or why there is none.
-  package typealias TypeRule = (_ name: String, _ shape: [Int]) throws(UserError) -> ElementType
+  /// Tells how a tensor is stored from its name and shape, or why there is none.
+  package typealias FormatRule = (_ name: String, _ shape: [Int]) throws(UserError) -> Format
 
   /// The slabs of a model, 0 ... L + 1; every tensor is looked up in the files, its shape checked.
   package static func slabs(
     _ configuration: ModelConfiguration, _ files: ModelFiles, _ quantization: QuantizationSettings
   ) throws(UserError) -> [SlabLayout] {
-    try slabs(configuration, quantization, type: files.types)
+    try slabs(configuration, quantization, stored: files.formats)
   }
 
   /// The slabs of a model, 0 ... L + 1.
   ///
   /// - Parameters:
   ///   - configuration: of the model.
-  ///   - quantization: storage format of the linears.
-  ///   - type: called for every tensor.
+  ///   - quantization: storage format of the linears; a checkpoint that is quantized already keeps
+  ///     its own.
+  ///   - stored: called for every tensor.
   /// - Returns: the layouts.
-  /// - Throws: what `type` throws.
+  /// - Throws: what `stored` throws.
   package static func slabs(
-    _ configuration: ModelConfiguration, _ quantization: QuantizationSettings, type: TypeRule
+    _ configuration: ModelConfiguration, _ quantization: QuantizationSettings, stored: FormatRule
   ) throws(UserError) -> [SlabLayout] {
     let C = configuration.hiddenSize
     let V = configuration.vocabularySize
@@ -107,14 +108,17 @@ package struct SlabLayout: Sendable {
       isQuantized: Bool = true, isAlwaysFloat32: Bool = false
     ) throws(UserError) {
       let name = module + ".weight"
-      let type = try type(name, [rows, columns])
-      let format =
-        quantization.isNF4 && isQuantized
-        ? Format.nf4(isDouble: quantization.isDouble) : .dense(type)
+      var format = try stored(name, [rows, columns])
+      if case .dense = format, quantization.isNF4, isQuantized,
+        configuration.storedQuantization == nil
+      {
+        format = .nf4(isDouble: quantization.isDouble)
+      }
       slab.add(name, rows, columns, format, isAlwaysFloat32: isAlwaysFloat32)
     }
     func vector(_ slab: inout SlabLayout, _ name: String, _ count: Int) throws(UserError) {
-      _ = try type(name, [count])
+      // A vector is never quantized.
+      _ = try stored(name, [count])
       slab.add(name, 1, count, .vector)
     }
 
@@ -128,22 +132,32 @@ package struct SlabLayout: Sendable {
       try matrix(&slab, names.query, configuration.queryWidth, C)
       try matrix(&slab, names.key, configuration.keyValueWidth, C)
       try matrix(&slab, names.value, configuration.keyValueWidth, C)
+      if configuration.hasHeadNorms {
+        try vector(&slab, names.queryNorm + ".weight", configuration.headWidth)
+        try vector(&slab, names.keyNorm + ".weight", configuration.headWidth)
+      }
       if configuration.hasAttentionBias {
         try vector(&slab, names.query + ".bias", configuration.queryWidth)
         try vector(&slab, names.key + ".bias", configuration.keyValueWidth)
         try vector(&slab, names.value + ".bias", configuration.keyValueWidth)
       }
       try matrix(&slab, names.output, C, configuration.queryWidth)
+      if configuration.hasOutputBias { try vector(&slab, names.output + ".bias", C) }
       try vector(&slab, names.postAttentionNorm + ".weight", C)
-      if configuration.isMixture {
+      if configuration.layers[index].isMixture {
         try matrix(
           &slab, names.router, configuration.expertCount, C,
           isQuantized: quantization.includesRouter, isAlwaysFloat32: true)
       }
+      let F = configuration.innerWidth(layer: index)
       for expert in names.experts {
-        try matrix(&slab, expert.w1, configuration.intermediateSize, C)
-        try matrix(&slab, expert.w3, configuration.intermediateSize, C)
-        try matrix(&slab, expert.w2, C, configuration.intermediateSize)
+        try matrix(&slab, expert.w1, F, C)
+        try matrix(&slab, expert.w3, F, C)
+        try matrix(&slab, expert.w2, C, F)
+        guard configuration.hasFeedForwardBias else { continue }
+        try vector(&slab, expert.w1 + ".bias", F)
+        try vector(&slab, expert.w3 + ".bias", F)
+        try vector(&slab, expert.w2 + ".bias", C)
       }
       slabs.append(slab)
     }

@@ -42,28 +42,38 @@ package struct AdamW {
       storage: try backend.makeStorage(byteCount: max(4 * count, 4)), columns: count)
   }
 
-  /// One update.
+  /// The update of a step, for all weights.
   ///
   /// - Parameters:
-  ///   - weights: the slice; updated.
-  ///   - gradients: of the slice, before clipping.
   ///   - step: 1-based.
   ///   - learningRate: of the step.
   ///   - gradientScale: the factor that clips the gradients.
+  /// - Returns: what ``apply(_:weights:gradients:range:backend:)`` takes.
+  package func update(step: Int, learningRate: Double, gradientScale: Double) -> AdamWUpdate {
+    AdamWUpdate(
+      learningRate: learningRate, beta1: settings.beta1, beta2: settings.beta2,
+      epsilon: settings.epsilon, weightDecay: settings.weightDecay,
+      biasCorrection1: 1 - pow(settings.beta1, Double(step)),
+      biasCorrection2: 1 - pow(settings.beta2, Double(step)), gradientScale: gradientScale)
+  }
+
+  /// Updates some weights of the slice.
+  ///
+  /// - Parameters:
+  ///   - update: of the step.
+  ///   - weights: updated.
+  ///   - gradients: of the same weights, before clipping.
+  ///   - range: where the weights lie in the slice.
   ///   - backend: computes.
   /// - Throws: ``ComputeError`` if the device fails.
-  package func update(
-    weights: Tensor, gradients: Tensor, step: Int, learningRate: Double, gradientScale: Double,
+  package func apply(
+    _ update: AdamWUpdate, weights: Tensor, gradients: Tensor, range: Range<Int>,
     backend: any Backend
   ) throws(ComputeError) {
+    guard !range.isEmpty else { return }
     try backend.adamW(
-      weights: weights, gradients: gradients, firstMoment: firstMoment,
-      secondMoment: secondMoment,
-      update: AdamWUpdate(
-        learningRate: learningRate, beta1: settings.beta1, beta2: settings.beta2,
-        epsilon: settings.epsilon, weightDecay: settings.weightDecay,
-        biasCorrection1: 1 - pow(settings.beta1, Double(step)),
-        biasCorrection2: 1 - pow(settings.beta2, Double(step)), gradientScale: gradientScale))
+      weights: weights, gradients: gradients, firstMoment: firstMoment.elements(range),
+      secondMoment: secondMoment.elements(range), update: update)
   }
 }
 

@@ -31,6 +31,16 @@ package struct SafetensorsFile: Sendable {
     package var range: Range<Int>
 
     package var elementCount: Int { shape.reduce(1, *) }
+
+    /// One of `count` equal parts, under a shape of its own.
+    package func part(_ index: Int, of count: Int, shape: [Int]) -> Entry {
+      let size = range.count / count
+      precondition(
+        range.count % count == 0 && (0..<count).contains(index)
+          && shape.reduce(type.byteCount, *) == size, "part \(index) of \(count)")
+      let start = range.lowerBound + index * size
+      return Entry(type: type, shape: shape, range: start..<start + size)
+    }
   }
 
   /// Headers above this size are refused, as by the reference implementation.

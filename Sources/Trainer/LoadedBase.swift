@@ -47,10 +47,7 @@ package struct LoadedBase {
       for layout in loader.slabs {
         for item in layout.items {
           text += "\n\(item.name) \(item.rows) \(item.columns) \(item.format)"
-          for first in [0, item.count / 2, item.count - 8] {
-            let elements = max(0, first)..<min(item.count, max(0, first) + 8)
-            text += " \((try? loader.files.floats(item.name, elements)) ?? [])"
-          }
+          text += loader.files.excerpt(item)
         }
       }
       return SHA256.hexadecimal(Array(text.utf8))

@@ -85,19 +85,20 @@ package struct TrainStep {
   /// - Throws: ``UserError`` of kind `notFinite` before the update when the loss or the norm is no
   ///   finite number on any rank; errors of the device and of the network.
   package func run(_ plan: StepPlan, packs: [PackInput]) throws -> StepMetrics {
-    let backend = model.backend
     let run = PackRuns.run(
       ofRank: group.rank, packCount: plan.packCount, worldSize: group.worldSize)
     precondition(packs.count == run.count, "\(packs.count) packs for \(run.count)")
 
     // 1. Forward and backward of each pack. The loss is a sum over all target tokens of the step
     //    divided by their number: one divisor on every rank, known beforehand, never a mean of means.
+    //    Gradients of the last pack travel layer by layer while its backward goes on.
     let gradientScale = Float(1 / Double(plan.targetTokens))
     let routerLossScale = routerLossCoefficient / Double(plan.packCount)
     let key = DropoutKey(
       seed: dropout.seed, step: plan.step, layer: 0, input: 0, rate: dropout.rate)
     var losses: [Double] = []
     var routerLosses: [Double] = []
+    exchange.begin(packCount: plan.packCount)
     let passes = (plan.packCount + group.worldSize - 1) / group.worldSize
     for turn in 0..<passes {
       // Ranks with fewer packs take part in gathering the base all the same.
@@ -108,28 +109,26 @@ package struct TrainStep {
       let gradients = try exchange.makeGradients()
       let pass = try model.forward(packs[turn], dropout: key, retention: retention)
       let loss = try model.loss(pass, gradientScale: gradientScale, gradients: gradients)
-      try model.backward(pass, routerLossScale: routerLossScale, gradients: gradients)
-      try exchange.add(gradients, ofPack: run.lowerBound + turn)
+      try model.backward(pass, routerLossScale: routerLossScale, gradients: gradients) { layer in
+        try exchange.finish(from: layer)
+      }
       losses.append(loss.lossSum)
       routerLosses.append(try model.routerLoss(pass))
     }
 
     // 2. Each rank gets its slice of the sum of all gradients; scalars are added in the order of
     //    packs and blocks, so that the result is the same for any number of ranks.
-    let gradients = try exchange.sum(packCount: plan.packCount)
+    let gradients = try exchange.sum()
     let counts = (0..<group.worldSize).map {
       PackRuns.run(ofRank: $0, packCount: plan.packCount, worldSize: group.worldSize).count
     }
     let lossSum = try group.allGather(losses, counts: counts).reduce(0, +)
     let routerLossSum = try group.allGather(routerLosses, counts: counts).reduce(0, +)
-    let slices = exchange.slices
-    let squares = try group.allGather(
-      backend.sumsOfSquares(gradients, blockSize: slices.blockSize),
-      counts: (0..<group.worldSize).map { slices.blocks(ofRank: $0).count })
+    let squares = try exchange.sumOfSquares(gradients)
     let metrics = StepMetrics(
       loss: lossSum / Double(plan.targetTokens),
       routerLoss: routerLossSum / Double(plan.packCount),
-      gradientNorm: squares.reduce(0, +).squareRoot(),
+      gradientNorm: squares.squareRoot(),
       learningRate: schedule.rate(step: plan.step))
 
     // 3. Every rank has the same numbers, so that all of them stop here or none.
@@ -142,12 +141,15 @@ package struct TrainStep {
     }
 
     // 4. Clip, update the own slice, gather the new weights.
-    try optimizer.update(
-      weights: weights.elements(slices.range(ofRank: group.rank)), gradients: gradients,
+    let update = optimizer.update(
       step: plan.step, learningRate: metrics.learningRate,
       gradientScale: GradientClipping.scale(
-        norm: metrics.gradientNorm, maximum: maximumGradientNorm),
-      backend: backend)
+        norm: metrics.gradientNorm, maximum: maximumGradientNorm))
+    for (piece, gradient) in zip(exchange.slices.pieces(ofRank: group.rank), gradients) {
+      try optimizer.apply(
+        update, weights: weights.elements(piece.elements), gradients: gradient,
+        range: piece.inSlice, backend: model.backend)
+    }
     try exchange.gatherWeights(weights)
     return metrics
   }

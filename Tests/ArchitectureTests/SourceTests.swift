@@ -20,8 +20,11 @@ import Trainer
     "Sources/Support/FileSystem.swift",
     "Sources/Support/GzipInflater.swift",
     "Sources/Support/MappedFile.swift",
+    // Starts and joins threads.
+    "Sources/Support/ParallelMap.swift",
     "Sources/Support/SafetensorsFile.swift",
     "Sources/Support/SafetensorsWriter.swift",
+    "Sources/Support/StandardInput.swift",
     "Sources/Support/SteadyClock.swift",
     "Sources/Support/YAMLEventReader.swift",
     "Sources/Trainer/Demo.swift",
@@ -78,7 +81,8 @@ import Trainer
     let flags = TrainConfiguration.parser.groups.flatMap { $0.options.map(\.name) }.sorted()
     #expect(
       flags == [
-        "adam-beta1", "adam-beta2", "adam-eps", "cache", "completion", "config", "data", "device",
+        "adam-beta1", "adam-beta2", "adam-eps", "cache", "chat-template", "completion", "config",
+        "data", "device",
         "double-quant", "epochs", "eval-data", "eval-steps", "gradient-checkpointing",
         "holdout", "init-adapter", "keep-checkpoints", "logging-steps", "lora-alpha",
         "lora-dropout",
@@ -87,7 +91,7 @@ import Trainer
         "pack-tokens", "packs-per-step", "prompt", "quant", "quant-router", "resume",
         "router-aux-loss-coef", "rslora", "samples-per-pack", "save-steps", "seed", "shard",
         "shard-group",
-        "threads",
+        "template-date", "threads",
         "train-on", "warmup-steps", "weight-decay",
       ])
   }
@@ -95,7 +99,7 @@ import Trainer
   @Test func everyFlagIsDeclaredOnce() {
     for parser in [
       TrainConfiguration.parser, EvaluateConfiguration.parser, GenerateConfiguration.parser,
-      SelfTestConfiguration.parser,
+      TokenizeConfiguration.parser, SelfTestConfiguration.parser,
     ] {
       let options = parser.groups.flatMap(\.options)
       #expect(Set(options.map(\.name)).count == options.count)

@@ -115,7 +115,10 @@ import Testing
     try with("num_hidden_layers", 2_147_483_648, ["error: "])
     try with("vocab_size", 65, ["has shape [64, 32], but config.json says [65, 32]"])
     try with("hidden_act", "gelu", ["hidden_act: gelu is not implemented"])
-    try with("rope_scaling", ["type": "yarn", "factor": 4.0], ["type yarn is not implemented"])
+    try with(
+      "rope_scaling", ["type": "dynamic", "factor": 4.0], ["type dynamic is not implemented"])
+    try with(
+      "query_scale", 2, ["config.json: query_scale: 2 is not known for LlamaForCausalLM", "fix: "])
     try with("quantization_config", ["bits": 4], ["quantization_config", "fix: "])
     try with("num_attention_heads", .null, ["num_attention_heads is missing"])
     try FileSystem.write(Array("{\"a\": [1, 2".utf8), to: "\(model)/config.json")

@@ -15,9 +15,9 @@ import Testing
     let sums = (0..<ranks).map {
       PackTree.nodes(covering: PackRuns.run(ofRank: $0, packCount: packs, worldSize: ranks)).count
     }
-    let slices = WeightSlices(elementCount: elements, worldSize: ranks)
+    let slices = WeightSlices(parts: [0..<elements], worldSize: ranks)
     let gradients = (0..<ranks).reduce(0) {
-      $0 + sums[$1] * (elements - slices.range(ofRank: $1).count)
+      $0 + sums[$1] * (elements - slices.count(ofRank: $1))
     }
     return 4 * (gradients + (ranks - 1) * elements)
   }
@@ -50,7 +50,7 @@ import Testing
       let scalars = bytes - vectorBytes(elements: elements, packs: packs, ranks: ranks)
       // Losses and router losses of the packs, and the sums of squares of the gradient's blocks:
       // from each rank as many as the first has.
-      let blocks = WeightSlices(elementCount: elements, worldSize: ranks).blocks(ofRank: 0).count
+      let blocks = WeightSlices(parts: [0..<elements], worldSize: ranks).blockCount(ofRank: 0)
       let run = PackRuns.run(ofRank: 0, packCount: packs, worldSize: ranks).count
       #expect(scalars == 8 * ranks * (ranks - 1) * (2 * run + blocks))
       #expect(scalars > 0 && scalars < 64_000)

@@ -56,8 +56,28 @@ struct GoldenTokenizerTests {
     #expect(count > 300)
   }
 
-  @Test func llamaCppVectors() throws {
-    let base = "data/tokenizers/llama.cpp-vocab/ggml-vocab-llama-spm.gguf"
+  /// A directory with copies of some files.
+  static func directory(_ files: [String]) throws -> TemporaryDirectory {
+    let directory = try TemporaryDirectory()
+    for file in files {
+      let name = String(file.split(separator: "/").last ?? "")
+      try directory.write(
+        name, try FileSystem.readBytes(SharedData.path("data/tokenizers/" + file)))
+    }
+    return directory
+  }
+
+  static let llama2JSON = ["llama2-sentencepiece/tokenizer.json"]
+  static let llama2Model = ["llama2-sentencepiece/tokenizer.model"]
+  static let llama3 = ["llama3-tiktoken/tokenizer.model"]
+  static let gpt2 = ["gpt2/encoder.json", "gpt2/vocab.bpe"]
+  static let qwen2 = ["qwen2/vocab.json", "qwen2/merges.txt", "qwen2/tokenizer_config.json"]
+
+  @Test(arguments: [
+    ("llama-spm", llama2JSON), ("llama-spm", llama2Model), ("gpt-2", gpt2), ("llama-bpe", llama3),
+  ])
+  func llamaCppVectors(_ name: String, _ files: [String]) throws {
+    let base = "data/tokenizers/llama.cpp-vocab/ggml-vocab-\(name).gguf"
     let separator = Array("\n__ggml_vocab_test__\n".utf8)
     let texts = try FileSystem.readBytes(SharedData.path(base + ".inp"))
       .split(separator: separator, omittingEmptySubsequences: false)
@@ -65,27 +85,31 @@ struct GoldenTokenizerTests {
     let lines = try FileSystem.readText(SharedData.path(base + ".out"))
       .split(separator: "\n", omittingEmptySubsequences: false)
     try #require(texts.count == 47 && texts.count == lines.count)
-    for file in ["llama2-sentencepiece/tokenizer.model", "llama2-sentencepiece/tokenizer.json"] {
-      let tokenizer = try Self.tokenizer(file)
-      for (text, line) in zip(texts, lines) {
-        let ids = line.split(separator: " ").compactMap { Int32($0) }
-        #expect(
-          try tokenizer.encode(text, isContinuation: false) == ids, "\(file): \(text)")
-      }
+    let directory = try Self.directory(files)
+    let tokenizer = try TokenizerFactory.load(directory: directory.path).tokenizer
+    for (text, line) in zip(texts, lines) {
+      let ids = line.split(separator: " ").compactMap { Int32($0) }
+      #expect(try tokenizer.encode(text, isContinuation: false) == ids, "\(text)")
     }
   }
 
-  @Test func transformersVectors() throws {
+  @Test(arguments: [
+    ("llama", "Xenova/llama-tokenizer", llama2JSON), ("gpt2", "Xenova/gpt2", gpt2),
+    ("llama", "Xenova/llama3-tokenizer-new", llama3), ("gpt2", "openai-community/gpt2", gpt2),
+    ("qwen2", "Xenova/Qwen1.5-0.5B-Chat", qwen2),
+  ])
+  func transformersVectors(_ file: String, _ name: String, _ files: [String]) throws {
     let document = try FileSystem.readJSON(
-      SharedData.path("data/tokenizers/hf-test-vectors/llama.vectors.json"))
-    let tokenizer = try Self.tokenizer("llama2-sentencepiece/tokenizer.json")
-    let cases = try #require(document["Xenova/llama-tokenizer"]?.objectValue)
+      SharedData.path("data/tokenizers/hf-test-vectors/\(file).vectors.json"))
+    let directory = try Self.directory(files)
+    let loaded = try TokenizerFactory.load(directory: directory.path)
+    let cases = try #require(document[name]?.objectValue)
     #expect(cases.count > 10)
     for (title, row) in cases.members {
       let text = try #require(row["text"]?.stringValue)
       let ids = try Self.ids(row["ids"])
-      #expect(
-        try [1] + tokenizer.encode(text, isContinuation: false) == ids, "\(title): \(text)")
+      let own = try loaded.tokenizer.encode(text, isContinuation: false)
+      #expect(loaded.prefixIDs + own + loaded.suffixIDs == ids, "\(title): \(text)")
     }
   }
 

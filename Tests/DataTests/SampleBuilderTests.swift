@@ -12,7 +12,7 @@ struct ByteTokenizer: Tokenizer {
     (isContinuation ? [] : [1]) + text.utf8.map { Int32($0) }
   }
 
-  func decode(_ ids: [Int32]) -> String { decodeContinuation(ids) }
+  func decode(_ ids: [Int32], keepsSpecialTokens: Bool) -> String { decodeContinuation(ids) }
   func continuationBytes(of id: Int32) -> [UInt8] { id < 256 ? [UInt8(id)] : [] }
 }
 

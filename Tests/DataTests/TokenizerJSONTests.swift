@@ -159,21 +159,28 @@ import Testing
     #expect(
       try message { $0.model["type"] = "Unigram" } == "model type \"Unigram\" is not supported")
     #expect(
-      try message { $0.document["pre_tokenizer"] = ["type": "ByteLevel"] }
-        == "pre_tokenizer \"ByteLevel\" is not supported")
+      try message { $0.document["pre_tokenizer"] = ["type": "CharDelimiterSplit"] }
+        == "pre_tokenizer \"CharDelimiterSplit\" is not supported")
     #expect(
-      try message { $0.document["normalizer"] = ["type": "NFKC"] }
-        == "normalizer \"NFKC\" is not supported")
+      try message { $0.document["normalizer"] = ["type": "Precompiled"] }
+        == "normalizer \"Precompiled\" is not supported")
     #expect(
       try message {
-        $0.document["normalizer"] = ["type": "Replace", "pattern": ["Regex": "x"], "content": ""]
-      } == "normalizer Replace with a pattern other than a plain text is not supported")
+        $0.document["decoder"] = ["type": "Replace", "pattern": ["Regex": "x"], "content": ""]
+      } == "decoder Replace with a pattern other than a plain text is not supported")
+    let pattern = try message {
+      $0.document["normalizer"] = [
+        "type": "Replace", "pattern": ["Regex": #"(a)\1"#], "content": "",
+      ]
+    }
+    #expect(
+      pattern.hasPrefix(#"the pattern of Replace: "\1", which is not supported, at character"#))
     #expect(
       try message { $0.document["decoder"] = ["type": "WordPiece"] }
         == "decoder \"WordPiece\" is not supported")
     #expect(
-      try message { $0.document["post_processor"] = ["type": "BertProcessing"] }
-        == "post_processor \"BertProcessing\" is not supported")
+      try message { $0.document["post_processor"] = ["type": "Other"] }
+        == "post_processor \"Other\" is not supported")
     #expect(try message { $0.merges = ["a"] } == "merge 0 is not a pair of tokens")
     #expect(
       try message { $0.merges = ["a z"] }
@@ -183,7 +190,7 @@ import Testing
         == "the id 4 belongs to \"a\" and to the added token \"x\"")
     #expect(
       try message { $0.addedTokens = [["id": 9_999_999, "content": "x"]] }
-        == "added token 0 has no content, or no id below 4194304")
+        == "the added token 9999999 has no content of up to 1024 bytes, or no id below 4194304")
     #expect(
       try message { $0.model["unk_token"] = "q" } == "model.unk_token is not a token of model.vocab"
     )
@@ -227,8 +234,8 @@ import Testing
     }
     #expect(
       error?.description == """
-        \(directory.path): no tokenizer: neither tokenizer.json nor tokenizer.model is in the \
-        directory
+        \(directory.path): no tokenizer: neither tokenizer.json, nor tokenizer.model, nor \
+        vocab.json with merges.txt is in the directory
           fix: copy the tokenizer files of the model into the directory
         """)
     try directory.write("tokenizer.json", "[1]")

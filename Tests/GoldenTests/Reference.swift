@@ -85,12 +85,14 @@ struct GoldenRun {
       arena: Arena(storage: try backend.makeStorage(byteCount: bytes), name: "activations"),
       backend: backend)
     let exchange = try GradientExchange(
-      group: group, elementCount: layout.elementCount, maximumPackCount: 2, backend: backend)
+      group: group,
+      slices: WeightSlices(parts: layout.parts, worldSize: group.worldSize, bucketElementCount: 1),
+      maximumPackCount: 2, backend: backend)
     step = TrainStep(
       model: model, weights: weights, group: group, exchange: exchange,
       optimizer: try AdamW(
         AdamWSettings(weightDecay: 0.01),
-        count: exchange.slices.range(ofRank: group.rank).count, backend: backend),
+        count: exchange.slices.count(ofRank: group.rank), backend: backend),
       schedule: LearningRateSchedule(
         kind: .linear, peak: learningRate, warmupSteps: 4, totalSteps: 20),
       maximumGradientNorm: 1, routerLossCoefficient: routerLossCoefficient,

@@ -35,7 +35,8 @@ import Testing
 
   static let written: [(name: String, targets: Set<LoRATarget>)] = [
     ("llama-f16", [.query, .w2]), ("llama-tied-head", [.value, .head]),
-    ("mixtral-experts", Set(LoRATarget.allCases)),
+    ("mixtral-experts", Set(LoRATarget.allCases)), ("qwen3-tied", [.key, .w1]),
+    ("qwen3-experts", Set(LoRATarget.allCases)),
   ]
 
   @Test(arguments: written)
@@ -44,10 +45,10 @@ import Testing
       loraRank: 5, alpha: 12.5, dropout: 0.05, isRankStabilized: true, targets: targets)
     let layout = try layout(name, settings)
     let values = values(layout)
-    let isMixture = name.hasPrefix("mixtral")
+    let family = try ModelConfiguration(directory: "\(Fixture.folder)/\(name)").architecture
     let file = try read(
       JSONParser.parse(
-        AdapterFile.configuration(settings, isMixture: isMixture, baseModel: "some/base")),
+        AdapterFile.configuration(settings, family: family, baseModel: "some/base")),
       AdapterFile.weights(layout, values), model: name)
     #expect(file.settings == settings)
     #expect(file.values == values)
@@ -120,7 +121,7 @@ import Testing
     let settings = LoRASettings(loraRank: 2, alpha: 4, targets: [.query])
     let layout = AdapterLayout(shape, settings)
     let configuration = try JSONParser.parse(
-      AdapterFile.configuration(settings, isMixture: false, baseModel: ""))
+      AdapterFile.configuration(settings, family: .llama, baseModel: ""))
     _ = try base.entry(
       "model.embed_tokens.weight", shape: [shape.vocabularySize, shape.hiddenSize])
     let original = try base.floats("model.embed_tokens.weight")
@@ -168,7 +169,7 @@ import Testing
   @Test func wrongTensorsAreNamed() throws {
     let settings = LoRASettings(loraRank: 2, alpha: 4, targets: [.query, .w2])
     let configuration = try JSONParser.parse(
-      AdapterFile.configuration(settings, isMixture: false, baseModel: ""))
+      AdapterFile.configuration(settings, family: .llama, baseModel: ""))
     // Of a mixture, of a dense model of other widths, and nothing at all.
     let mixture = try layout("mixtral-experts", settings)
     let wide = try layout("llama-wide-heads-rslora", settings)

@@ -21,9 +21,11 @@ struct Fixture {
   static let folder = FileSystem.parent(of: FileSystem.parent(of: #filePath)) + "/Fixtures/models"
 
   static let names = [
-    "llama-bf16-weights", "llama-f16", "llama-rope-scaled", "llama-tied-head",
+    "llama-bf16-weights", "llama-biases", "llama-f16", "llama-rope-linear", "llama-rope-scaled",
+    "llama-rope-yarn", "llama-tied-head",
     "llama-wide-heads-rslora", "mistral-window", "mixtral-experts", "mixtral-router-head",
-    "qwen2-tied",
+    "qwen2-tied", "qwen2-window", "qwen3-experts", "qwen3-experts-plain", "qwen3-tied",
+    "qwen3-window",
   ]
 
   var directory: String { "\(Self.folder)/\(name)" }
@@ -44,13 +46,22 @@ struct Fixture {
     loss = try number("loss")
     routerLoss = try number("router_loss")
     routerCoefficient = try number("router_coefficient")
-    let samples = (json["samples"]?.arrayValue ?? []).map { sample in
+    let samples = Self.samples(json)
+    pack = PackInput(samples)
+    packsOfOne = samples.enumerated().map { PackInput([$1], firstIndex: $0) }
+  }
+
+  private static func samples(_ json: JSONValue) -> [TokenSample] {
+    (json["samples"]?.arrayValue ?? []).map { sample in
       TokenSample(
         tokens: (sample["tokens"]?.arrayValue ?? []).compactMap { $0.intValue.map { Int32($0) } },
         firstTarget: sample["first_target"]?.intValue ?? 1)
     }
-    pack = PackInput(samples)
-    packsOfOne = samples.enumerated().map { PackInput([$1], firstIndex: $0) }
+  }
+
+  /// The samples of a folder that has no adapter.
+  static func pack(_ name: String) throws -> PackInput {
+    PackInput(samples(try FileSystem.readJSON("\(folder)/\(name)/case.json")))
   }
 
   /// Gradients in the order of a layout's flat vector.

@@ -23,10 +23,12 @@ package struct ProgramRun {
   ///   - changes: variables to set; nil removes one.
   ///   - terminalColumns: gives the program a terminal of this width; all it writes is `output`.
   ///   - fileLimit: the largest file it may write, in units of 1024 bytes; nil for any.
+  ///   - input: a file that is its standard input; nil leaves the caller's.
   ///   - whileRunning: called with the process number once it runs.
   package init(
     _ arguments: [String], environment changes: [String: String?] = [:],
-    terminalColumns: Int? = nil, fileLimit: Int? = nil, whileRunning: (Int32) -> Void = { _ in }
+    terminalColumns: Int? = nil, fileLimit: Int? = nil, input: String? = nil,
+    whileRunning: (Int32) -> Void = { _ in }
   ) throws {
     var environment = KernelFile.environment()
     for (name, value) in changes { environment[name] = value }
@@ -42,6 +44,9 @@ package struct ProgramRun {
     child.descriptors = [
       (output.writing, 1), (terminalColumns == nil ? errors.writing : output.writing, 2),
     ]
+    let inputFile = input.map { unsafe open($0, O_RDONLY | O_CLOEXEC) }
+    if let inputFile { child.descriptors.append((inputFile, 0)) }
+    defer { if let inputFile { close(inputFile) } }
     let process = try child.start()
     close(output.writing)
     close(errors.writing)

@@ -121,6 +121,7 @@ import Trainer
     try expectSnapshot(EvaluateConfiguration.parser.helpText(), "evaluate-help.txt")
     try expectSnapshot(GenerateConfiguration.parser.helpText(), "generate-help.txt")
     try expectSnapshot(DataConfiguration.parser.helpText(), "data-help.txt")
+    try expectSnapshot(TokenizeConfiguration.parser.helpText(), "tokenize-help.txt")
     try expectSnapshot(SelfTestConfiguration.parser.helpText(), "test-help.txt")
     for parser in [
       TrainConfiguration.parser, EvaluateConfiguration.parser, GenerateConfiguration.parser,

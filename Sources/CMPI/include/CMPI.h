@@ -42,11 +42,14 @@ int cmpi_local_rank(cmpi_communicator communicator, int *rank, int *size);
 
 int cmpi_barrier(cmpi_communicator communicator);
 int cmpi_broadcast(cmpi_communicator communicator, void *bytes, int byte_count, int root);
-/// Gathers in place: this rank's bytes already lie at its offset.
+/// Gathers in place: this rank's bytes already lie at its offset. A patient caller sleeps while it
+/// waits, for threads that work beside a computation.
 int cmpi_all_gather(
-    cmpi_communicator communicator, void *bytes, const int *byte_counts, const int *offsets);
+    cmpi_communicator communicator, void *bytes, const int *byte_counts, const int *offsets,
+    bool is_patient);
 /// Starts all messages, then waits for all. Messages of one pair of ranks keep their order.
-int cmpi_exchange(cmpi_communicator communicator, const cmpi_message *messages, int count);
+int cmpi_exchange(
+    cmpi_communicator communicator, const cmpi_message *messages, int count, bool is_patient);
 
 /// Whether the kernel lets this process call process_vm_readv (containers may filter it).
 bool cmpi_can_read_process_memory(void);

@@ -91,10 +91,15 @@ package struct DatasetReader: Sendable {
 
   /// Whether the rows are tokens already, as the first one tells; these need no tokenizer.
   package func holdsTokens() throws(UserError) -> Bool {
-    guard templates == nil else { return false }
+    try rowFormat() == .tokens
+  }
+
+  /// How the rows are read, as the first one tells; nil where there is none.
+  package func rowFormat() throws(UserError) -> RowFormat? {
+    if let templates { return templates }
     var (_, reader) = try open()
-    guard let (columns, line) = try reader.next() else { return false }
-    return try RowFormat.detect(columns, at: "\(path):\(line)") == .tokens
+    guard let (columns, line) = try reader.next() else { return nil }
+    return try RowFormat.detect(columns, at: "\(path):\(line)")
   }
 
   private func open() throws(UserError) -> (format: String, reader: any RowReader) {

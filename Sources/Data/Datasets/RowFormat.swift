@@ -8,6 +8,8 @@ package enum Row: Sendable, Equatable {
   case text(String)
   /// Tokens and, for each, the label that belongs to it; -100 where it is not learned.
   case tokens([Int32], labels: [Int32])
+  /// Messages of several speakers; the model's chat template makes a text of them.
+  case conversation(Conversation)
 }
 
 /// How the rows of a dataset are read.
@@ -15,6 +17,33 @@ package enum RowFormat: Sendable, Equatable {
   case pair(prompt: RowTemplate, completion: RowTemplate)
   case text
   case tokens
+  /// Instruction, input and output, put into Alpaca's prompt.
+  case alpaca
+  /// A list of messages under this column: `messages` as OpenAI's, `conversations` as ShareGPT's.
+  case conversation(column: String)
+
+  /// What the user is told: the format and the columns that it reads.
+  package var summary: String {
+    switch self {
+    case .pair(let prompt, let completion):
+      "prompt and answer, from \(Self.list(prompt.columns + completion.columns))"
+    case .text: "text, from the column \"text\""
+    case .tokens: "tokens, from the columns \"input_ids\" and \"labels\""
+    case .alpaca: "Alpaca, from the columns \"instruction\", \"input\" and \"output\""
+    case .conversation(let column):
+      "conversations, from the columns \"\(column)\" and \"tools\""
+    }
+  }
+
+  private static func list(_ columns: [String]) -> String {
+    var seen: [String] = []
+    for column in columns where !seen.contains(column) { seen.append(column) }
+    let quoted = seen.map { "\"\($0)\"" }
+    guard let last = quoted.last else { return "no column" }
+    return quoted.count == 1
+      ? "the column \(last)"
+      : "the columns \(quoted.dropLast().joined(separator: ", ")) and \(last)"
+  }
 
   /// The format that the columns of a first row tell.
   ///
@@ -25,6 +54,10 @@ package enum RowFormat: Sendable, Equatable {
   /// - Throws: `UserError` when the columns are none of a known format.
   static func detect(_ row: JSONObject, at location: String) throws(UserError) -> RowFormat {
     if row["input_ids"] != nil { return .tokens }
+    for column in ["messages", "conversations"] where row[column] != nil {
+      return .conversation(column: column)
+    }
+    if row["instruction"] != nil && row["output"] != nil { return .alpaca }
     for (prompt, completion) in [("prompt", "completion"), ("input", "output")]
     where row[prompt] != nil && row[completion] != nil {
       return .pair(
@@ -35,7 +68,8 @@ package enum RowFormat: Sendable, Equatable {
     throw UserError(
       .badInput, at: location,
       "the row has \(row.columnList), which is no known format: \"input\" and \"output\", "
-        + "\"prompt\" and \"completion\", \"text\", or \"input_ids\"",
+        + "\"prompt\" and \"completion\", \"instruction\" and \"output\", \"messages\", "
+        + "\"conversations\", \"text\", or \"input_ids\"",
       fix: "name the columns: --prompt 'Question: {question}' --completion '{answer}'")
   }
 
@@ -64,6 +98,9 @@ package enum RowFormat: Sendable, Equatable {
       }
       return .text(text)
     case .tokens: return try Self.tokens(row, location, vocabularySize)
+    case .alpaca: return try AlpacaPrompt.read(row, at: location)
+    case .conversation(let column):
+      return .conversation(try Conversation(row, column: column, at: location))
     }
   }
 

@@ -1,11 +1,15 @@
-internal import Support
+package import Support
 
 /// Turns the rows of a dataset into samples.
 package struct SampleBuilder: Sendable {
   package enum TrainOn: String, Sendable, CaseIterable {
-    /// The answer and its end token.
+    /// Answers and their end tokens: in a conversation every turn of the assistant.
     case completion
-    /// The prompt as well.
+    /// The same under the name that conversations give it.
+    case assistant
+    /// Only the last answer of a conversation.
+    case last
+    /// Everything.
     case all
   }
 
@@ -40,11 +44,19 @@ package struct SampleBuilder: Sendable {
   private let tokenizer: (any Tokenizer)?
   private let bosID: Int32?
   var settings: Settings
+  /// Of the model; a failure matters only when rows are conversations.
+  private let chatTemplates: Result<ChatTemplates, UserError>
 
   /// - Parameters:
   ///   - loaded: the tokenizer; without one every row must be tokens.
   ///   - settings: what is trained, and how long samples may be.
-  package init(_ loaded: LoadedTokenizer?, settings: Settings = Settings()) {
+  ///   - chatTemplates: what makes a text of conversations, or why there is nothing to do it.
+  package init(
+    _ loaded: LoadedTokenizer?, settings: Settings = Settings(),
+    chatTemplates: Result<ChatTemplates, UserError> = .failure(
+      UserError(.badInput, "the rows are conversations, but there is no chat template"))
+  ) {
+    self.chatTemplates = chatTemplates
     tokenizer = loaded?.tokenizer
     bosID = loaded?.addsBOS == true ? loaded?.tokenizer.bosID : nil
     self.settings = settings
@@ -57,6 +69,8 @@ package struct SampleBuilder: Sendable {
     var answerStart: Int
     /// Whether the row itself decides which tokens are learned.
     var isTokenRow: Bool
+    /// Whether the last token that is learned ends an answer.
+    var trainsEnd: Bool
   }
 
   /// Tokens and labels of one row: the token that begins sequences, prompt, answer, end token.
@@ -64,7 +78,8 @@ package struct SampleBuilder: Sendable {
     if case .tokens(let ids, let labels) = row {
       let first = labels.dropFirst().firstIndex { $0 != Sample.ignoredLabel } ?? labels.count
       return Draft(
-        sample: Sample(tokens: ids, labels: labels), answerStart: first, isTokenRow: true)
+        sample: Sample(tokens: ids, labels: labels), answerStart: first, isTokenRow: true,
+        trainsEnd: ids.count > 1 && tokenizer?.eosID.map { labels.last == $0 } ?? false)
     }
     guard let tokenizer else {
       throw UserError(
@@ -72,11 +87,12 @@ package struct SampleBuilder: Sendable {
         fix: "put tokenizer.json or tokenizer.model into the model directory, or give rows of "
           + "input_ids and labels")
     }
+    if case .conversation(let conversation) = row { return try draft(conversation, tokenizer) }
     var tokens = bosID.map { [$0] } ?? []
     let bosCount = tokens.count
     let answerStart: Int
     switch row {
-    case .tokens: preconditionFailure("token rows were taken above")
+    case .tokens, .conversation: preconditionFailure("these rows were taken above")
     case .pair(let prompt, let completion):
       tokens += try tokenizer.encode(prompt, isContinuation: false)
       answerStart = tokens.count
@@ -95,7 +111,30 @@ package struct SampleBuilder: Sendable {
     var labels = [Int32](repeating: Sample.ignoredLabel, count: tokens.count)
     for index in max(learned, 1)..<max(tokens.count, 1) { labels[index] = tokens[index] }
     return Draft(
-      sample: Sample(tokens: tokens, labels: labels), answerStart: answerStart, isTokenRow: false)
+      sample: Sample(tokens: tokens, labels: labels), answerStart: answerStart, isTokenRow: false,
+      trainsEnd: tokens.count > 1 && tokenizer.eosID != nil && labels.last == tokenizer.eosID)
+  }
+
+  /// Tokens and labels of a conversation as its template writes it; no token is added to these.
+  private func draft(_ conversation: Conversation, _ tokenizer: any Tokenizer) throws -> Draft {
+    let template = try chatTemplates.get().template(of: conversation)
+    let encoder = ConversationEncoder(template, tokenizer)
+    let encoded = try encoder.encode(
+      conversation, findsAnswers: settings.trainOn != .all)
+    var labels = [Int32](repeating: Sample.ignoredLabel, count: encoded.ids.count)
+    let learned =
+      switch settings.trainOn {
+      case .all: [0..<encoded.ids.count]
+      case .last: Array(encoded.answers.suffix(1))
+      case .assistant, .completion: encoded.answers
+      }
+    for range in learned {
+      for index in range where index > 0 { labels[index] = encoded.ids[index] }
+    }
+    return Draft(
+      sample: Sample(tokens: encoded.ids, labels: labels),
+      answerStart: learned.first?.lowerBound ?? 0, isTokenRow: false,
+      trainsEnd: encoded.endsAnswer)
   }
 
   /// The tokens of rows that were read together.

@@ -1,79 +1,77 @@
 internal import Support
 
-/// Encodes and decodes with the `tokenizer.json` of a Llama or Mistral model exactly as Hugging
-/// Face's tokenizers library does: BPE over characters, bytes for characters without a token.
+/// Encodes and decodes with a `tokenizer.json`, or files that come to the same, exactly as Hugging
+/// Face's tokenizers library does: added tokens, normalizer, pre-tokenizer, byte-pair merges.
 package struct BPETokenizer: Tokenizer {
   package let vocabularySize: Int
   package let bosID: Int32?
   package let eosID: Int32?
+  package let repairsBytewise: Bool
 
   private let definition: TokenizerDefinition
   private let rawSplitter: AddedTokenSplitter
   private let normalizedSplitter: AddedTokenSplitter
-  private let merger: BytePairMerger
-  private let characterIDs: [UInt32: Int32]
-  /// The byte tokens that exist, by byte.
-  private let byteIDs: [Int32?]
+  private let model: BytePairModel
+  private let preTokenizer: [PreTokenizerStep]
+  private let scratches = ScratchPool()
   /// The text of each id; nil where the vocabulary has a hole.
   private let texts: [[UInt8]?]
   private let specialIDs: Set<Int32>
 
   /// Prepares a checked definition.
-  init(_ definition: TokenizerDefinition, bosID: Int32?, eosID: Int32?) {
+  ///
+  /// - Throws: `UserError` when an added token cannot be normalized.
+  init(_ definition: TokenizerDefinition, bosID: Int32?, eosID: Int32?) throws(UserError) {
     self.definition = definition
     self.bosID = bosID
     self.eosID = eosID
-    /// The library normalizes such a token like a text of its own, prefix included.
-    func text(_ token: AddedToken) -> [UInt8] {
-      let content = Array(token.content.utf8)
-      guard token.isNormalized else { return content }
-      return Self.normalize(content, definition.normalizer, skipsPrefix: false)
-    }
-    func splitter(normalized: Bool) -> AddedTokenSplitter {
-      AddedTokenSplitter(
-        definition.addedTokens.filter { $0.isNormalized == normalized }.map { ($0, text($0)) })
-    }
-    rawSplitter = splitter(normalized: false)
-    normalizedSplitter = splitter(normalized: true)
+    let readsBytes = BytePairModel.canReadBytes(definition)
+    model = BytePairModel(definition, readsBytes: readsBytes)
+    preTokenizer = readsBytes ? definition.preTokenizer.dropLast() : definition.preTokenizer
 
-    var merger = BytePairMerger()
-    merger.reserve(definition.merges.count)
-    for (rank, merge) in definition.merges.enumerated() {
-      merger.add(
-        left: merge.left, right: merge.right,
-        BytePairMerger.Merge(priority: Float(rank), id: merge.id))
-    }
-    self.merger = merger
-
-    var characterIDs: [UInt32: Int32] = [:]
     var texts = [[UInt8]?](repeating: nil, count: definition.vocabularySize)
-    for (token, id) in definition.vocabulary {
-      let scalars = token.text.unicodeScalars
-      if let scalar = scalars.first, scalars.dropFirst().isEmpty { characterIDs[scalar.value] = id }
-      texts[Int(id)] = Array(token.text.utf8)
+    for (token, id) in definition.vocabulary { texts[Int(id)] = Array(token.text.utf8) }
+    var raw: [(AddedToken, [UInt8])] = []
+    var normalized: [(AddedToken, [UInt8])] = []
+    for token in definition.addedTokens {
+      var content = Array(token.content.utf8)
+      if token.isNormalized {
+        // The library normalizes such a token like a text of its own, prefix included.
+        content = try Self.normalize(content, definition.normalizer, skipsPrefix: false)
+        normalized.append((token, content))
+      } else {
+        raw.append((token, content))
+      }
+      texts[Int(token.id)] = content
     }
-    for token in definition.addedTokens { texts[Int(token.id)] = text(token) }
-    self.characterIDs = characterIDs
+    rawSplitter = AddedTokenSplitter(raw)
+    normalizedSplitter = AddedTokenSplitter(normalized)
     self.texts = texts
     vocabularySize = definition.vocabularySize
-    byteIDs = (0...255).map {
-      definition.hasByteFallback ? definition.vocabulary[ExactString(ByteToken.name($0))] : nil
+    let specialTexts = Set(
+      definition.addedTokens.lazy.filter(\.isSpecial).map { ExactString($0.content) })
+    specialIDs = Set(
+      definition.addedTokens.lazy.filter { specialTexts.contains(ExactString($0.content)) }
+        .map(\.id))
+    repairsBytewise = !(definition.decoder ?? []).contains {
+      if case .byteLevel = $0 { true } else { false }
     }
-    specialIDs = Set(definition.addedTokens.lazy.filter(\.isSpecial).map(\.id))
   }
 
   private static func normalize(_ bytes: [UInt8], _ steps: [NormalizerStep], skipsPrefix: Bool)
-    -> [UInt8]
+    throws(UserError) -> [UInt8]
   {
     var bytes = bytes
-    for step in steps {
-      switch step {
-      case .prepend(let prefix):
-        if !bytes.isEmpty && !skipsPrefix { bytes.insert(contentsOf: prefix, at: 0) }
-      case .replace(let pattern, let content): bytes = bytes.replacing(pattern, with: content)
-      }
-    }
+    do throws(PatternError) {
+      for step in steps { bytes = try step.apply(bytes, skipsPrefix: skipsPrefix) }
+    } catch { throw tooComplex(error) }
     return bytes
+  }
+
+  private static func tooComplex(_ error: PatternError) -> UserError {
+    UserError(
+      .badInput, "a pattern of the tokenizer finds \(error.reason)",
+      fix: "split the text into shorter rows")
   }
 }
 
@@ -82,83 +80,53 @@ extension BPETokenizer {
   package func encode(_ text: String, isContinuation: Bool) throws -> [Int32] {
     let bytes = Array(text.utf8)
     var ids: [Int32] = []
-    for outer in rawSplitter.split(bytes) {
-      if let token = outer.token {
-        ids.append(token)
-        continue
-      }
-      let isOuterStart = outer.range.lowerBound == 0
-      let normalized = Self.normalize(
-        Array(bytes[outer.range]), definition.normalizer,
-        skipsPrefix: isOuterStart && isContinuation)
-      for inner in normalizedSplitter.split(normalized) {
-        if let token = inner.token {
+    ids.reserveCapacity(bytes.count / 3 + 4)
+    try scratches.with { scratch throws(UserError) in
+      for outer in rawSplitter.split(bytes) {
+        if let token = outer.token {
           ids.append(token)
           continue
         }
-        let section = Array(normalized[inner.range])
-        let isStart = isOuterStart && inner.range.lowerBound == 0
-        let words =
-          definition.metaspace?
-          .words(section, isStart: isStart, isContinuation: isContinuation) ?? [section]
-        for word in words { try appendWord(word, to: &ids) }
+        let isStart = outer.range.lowerBound == 0
+        let section = outer.range.count == bytes.count ? bytes : Array(bytes[outer.range])
+        let normalized =
+          definition.normalizer.isEmpty
+          ? section
+          : try Self.normalize(
+            section, definition.normalizer, skipsPrefix: isStart && isContinuation)
+        for inner in normalizedSplitter.split(normalized) {
+          if let token = inner.token {
+            ids.append(token)
+            continue
+          }
+          let part =
+            inner.range.count == normalized.count ? normalized : Array(normalized[inner.range])
+          try appendSection(
+            TextPieces(
+              part, isStart: isStart && inner.range.lowerBound == 0,
+              isContinuation: isContinuation), to: &ids, &scratch)
+        }
       }
     }
     return ids
   }
 
-  private func appendWord(_ word: [UInt8], to ids: inout [Int32]) throws {
-    if definition.ignoresMerges {
-      let key = ExactString(String(decoding: word, as: UTF8.self))
-      if let id = definition.vocabulary[key] {
-        ids.append(id)
-        return
-      }
-    }
-    var symbols: [BytePairMerger.Symbol] = []
-    symbols.reserveCapacity(word.count)
-    var holdsUnknown = false
-    func flushUnknown() {
-      if holdsUnknown, let id = definition.unknownID {
-        symbols.append(BytePairMerger.Symbol(id: id))
-      }
-      holdsUnknown = false
-    }
-    var position = 0
-    while position < word.count {
-      let end = min(position + UTF8Scanner.length(word[position]), word.count)
-      let character = word[position..<end]
-      position = end
-      let scalar = String(decoding: character, as: UTF8.self).unicodeScalars.first
-      if let id = scalar.flatMap({ characterIDs[$0.value] }) {
-        flushUnknown()
-        symbols.append(BytePairMerger.Symbol(id: id))
-        continue
-      }
-      let byteTokens = character.compactMap { byteIDs[Int($0)] }
-      if byteTokens.count == character.count {
-        // As in the library, an unknown character before stays back until a known one comes.
-        symbols += byteTokens.map { BytePairMerger.Symbol(id: $0) }
-        continue
-      }
-      guard definition.unknownID != nil else {
-        throw UserError(
-          .badInput,
-          "the character \"\(String(decoding: character, as: UTF8.self))\" has no token, and the "
-            + "tokenizer has no unknown token",
-          fix: "remove the character from the data")
-      }
-      if !definition.fusesUnknown { flushUnknown() }
-      holdsUnknown = true
-    }
-    flushUnknown()
-    ids += merger.merge(symbols).ids
+  private func appendSection(
+    _ text: TextPieces, to ids: inout [Int32], _ scratch: inout EncodingScratch
+  ) throws(UserError) {
+    var pieces = text
+    do throws(PatternError) {
+      for step in preTokenizer { try step.apply(&pieces) }
+    } catch { throw Self.tooComplex(error) }
+    for range in pieces.ranges { try model.append(pieces.bytes, range, to: &ids, &scratch) }
   }
 
-  /// See ``Tokenizer/decode(_:)``. Ids outside the vocabulary are left out.
-  package func decode(_ ids: [Int32]) -> String {
+  /// See ``Tokenizer/decode(_:keepsSpecialTokens:)``. Ids outside the vocabulary are left out.
+  package func decode(_ ids: [Int32], keepsSpecialTokens: Bool) -> String {
     var tokens = ids.compactMap { id -> [UInt8]? in
-      guard texts.indices.contains(Int(id)), !specialIDs.contains(id) else { return nil }
+      guard texts.indices.contains(Int(id)), keepsSpecialTokens || !specialIDs.contains(id) else {
+        return nil
+      }
       return texts[Int(id)]
     }
     guard let steps = definition.decoder else {
@@ -181,6 +149,8 @@ extension BPETokenizer {
         text = text.replacing(replacement, with: [UInt8(ascii: " ")])
       case .strip(let content, let start, let stop):
         text = DecoderStep.strip(text, content, start, stop)
+      case .byteLevel: return ByteAlphabet.bytes(text)
+      case .wordSuffix(let suffix): text = text.replacing(suffix, with: [UInt8(ascii: " ")])
       // What follows applies to the ends of the whole sequence, which this token is inside of.
       case .fuse: return text
       }

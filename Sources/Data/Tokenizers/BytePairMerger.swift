@@ -3,10 +3,7 @@
 /// Both tokenizer formats come down to a table from a pair of symbol ids to the joined symbol and
 /// its priority; the lower priority is joined first, and of equals the leftmost.
 struct BytePairMerger: Sendable {
-  struct Merge: Sendable {
-    var priority: Float
-    var id: Int32
-  }
+  typealias Merge = PairTable.Merge
 
   /// A symbol of the text: `length` counts the first symbols that it is made of.
   struct Symbol {
@@ -22,19 +19,65 @@ struct BytePairMerger: Sendable {
     var splits: [Int32: (left: Int32, right: Int32)] = [:]
   }
 
-  private var merges: [UInt64: Merge] = [:]
+  private var merges = PairTable()
   /// Ids whose pairs are reported in ``Outcome/splits``.
   var recordedIDs: Set<Int32> = []
 
-  private static func key(_ left: Int32, _ right: Int32) -> UInt64 {
-    UInt64(UInt32(bitPattern: left)) << 32 | UInt64(UInt32(bitPattern: right))
+  mutating func reserve(_ count: Int) { merges.reserve(count) }
+
+  /// Sets the merge of a pair of ids that are not negative.
+  mutating func add(left: Int32, right: Int32, _ merge: Merge) { merges.set(left, right, merge) }
+
+  /// What merging a word needs; kept for the next one.
+  struct Workspace: Sendable {
+    fileprivate var offers: [Merge] = []
   }
 
-  mutating func reserve(_ count: Int) { merges.reserveCapacity(count) }
+  /// Words of more symbols are merged with a queue.
+  private static let shortWord = 64
+  private static let noOffer = Merge(priority: .infinity, id: -1)
 
-  /// Sets the merge of a pair.
-  mutating func add(left: Int32, right: Int32, _ merge: Merge) {
-    merges[Self.key(left, right)] = merge
+  @inline(__always) private func offer(_ left: Int32, _ right: Int32) -> Merge {
+    merges[left, right] ?? Self.noOffer
+  }
+
+  /// Merges the symbols of `ids` from `start` on in place.
+  func merge(_ ids: inout [Int32], from start: Int, _ workspace: inout Workspace) {
+    let count = ids.count - start
+    guard count > 1 else { return }
+    guard count <= Self.shortWord else {
+      let merged = merge(ids[start...].map { Symbol(id: $0) }).ids
+      ids.removeSubrange(start...)
+      ids += merged
+      return
+    }
+    if count == 2 {
+      if let merge = merges[ids[start], ids[start + 1]] {
+        ids.removeLast()
+        ids[start] = merge.id
+      }
+      return
+    }
+    // A few symbols: looking through all offers is quicker than keeping them sorted.
+    workspace.offers.removeAll(keepingCapacity: true)
+    for index in start..<ids.count - 1 {
+      workspace.offers.append(offer(ids[index], ids[index + 1]))
+    }
+    while true {
+      var best = -1
+      var priority = Float.infinity
+      for index in workspace.offers.indices where workspace.offers[index].priority < priority {
+        priority = workspace.offers[index].priority
+        best = index
+      }
+      guard best >= 0 else { return }
+      let place = start + best
+      ids[place] = workspace.offers[best].id
+      ids.remove(at: place + 1)
+      workspace.offers.remove(at: best)
+      if best > 0 { workspace.offers[best - 1] = offer(ids[place - 1], ids[place]) }
+      if place + 1 < ids.count { workspace.offers[best] = offer(ids[place], ids[place + 1]) }
+    }
   }
 
   /// Merges `symbols` to the end, in O(n log n).
@@ -54,7 +97,7 @@ struct BytePairMerger: Sendable {
       guard left >= 0, right >= 0 else { return }
       let (first, second) = (symbols[Int(left)], symbols[Int(right)])
       guard !first.isFrozen, !second.isFrozen,
-        let merge = merges[Self.key(first.id, second.id)]
+        first.id >= 0, second.id >= 0, let merge = merges[first.id, second.id]
       else { return }
       queue.push(
         MergeQueue.Entry(

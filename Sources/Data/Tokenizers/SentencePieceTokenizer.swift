@@ -181,8 +181,8 @@ extension SentencePieceTokenizer {
       ? Array(pieces[Int(id)].text.utf8) : extraCharacters[Int(id) - pieces.count]
   }
 
-  /// See ``Tokenizer/decode(_:)``. Ids outside the vocabulary are left out.
-  package func decode(_ ids: [Int32]) -> String {
+  /// See ``Tokenizer/decode(_:keepsSpecialTokens:)``. Control symbols have no text, as in the library.
+  package func decode(_ ids: [Int32], keepsSpecialTokens: Bool) -> String {
     var bytes: [UInt8] = []
     var run: [UInt8] = []
     let stripsFirst = normalizer.addsDummyPrefix || normalizer.removesExtraWhitespaces

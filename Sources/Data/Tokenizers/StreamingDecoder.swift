@@ -12,7 +12,7 @@ package struct StreamingDecoder: Sendable {
     return take(isLast: false)
   }
 
-  /// What was held back, once no token follows: each byte of an unfinished character as U+FFFD.
+  /// What was held back, once no token follows: an unfinished character as U+FFFD.
   package mutating func finish() -> String { take(isLast: true) }
 
   private mutating func take(isLast: Bool) -> String {
@@ -26,7 +26,8 @@ package struct StreamingDecoder: Sendable {
       case .incomplete where !isLast: break scan
       case .incomplete, .invalid:
         bytes += UTF8Scanner.replacement
-        position += 1
+        position +=
+          tokenizer.repairsBytewise ? 1 : UTF8Scanner.brokenLength(in: pending, at: position)
       }
     }
     pending.removeFirst(position)

@@ -16,8 +16,17 @@ package protocol Tokenizer: Sendable {
   /// - Throws: `UserError` when a character has no token and the vocabulary has no unknown token.
   func encode(_ text: String, isContinuation: Bool) throws -> [Int32]
 
-  /// The text of a whole sequence, special tokens left out, as the model's own library gives it.
-  func decode(_ ids: [Int32]) -> String
+  /// The text of a whole sequence, as the model's own library gives it.
+  ///
+  /// - Parameters:
+  ///   - ids: tokens; those that do not exist are left out.
+  ///   - keepsSpecialTokens: writes special tokens by their names. A sentencepiece model never does.
+  /// - Returns: the text; bytes that are no UTF-8 become U+FFFD.
+  func decode(_ ids: [Int32], keepsSpecialTokens: Bool) -> String
+
+  /// Whether each byte that belongs to no character becomes a U+FFFD of its own. Otherwise the
+  /// beginning of a character that breaks off becomes one.
+  var repairsBytewise: Bool { get }
 
   /// The UTF-8 bytes that one token adds inside a sequence: none for a special token, one for a
   /// byte token, and possibly a part of a character.
@@ -25,8 +34,13 @@ package protocol Tokenizer: Sendable {
 }
 
 extension Tokenizer {
+  package var repairsBytewise: Bool { true }
+
+  /// The text of a whole sequence without its special tokens.
+  package func decode(_ ids: [Int32]) -> String { decode(ids, keepsSpecialTokens: false) }
+
   /// The text that `ids` add to a sequence which they continue; bytes that are no UTF-8 become
-  /// U+FFFD one by one.
+  /// U+FFFD.
   package func decodeContinuation(_ ids: [Int32]) -> String {
     var decoder = StreamingDecoder(self)
     var text = ""

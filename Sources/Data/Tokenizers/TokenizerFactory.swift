@@ -10,11 +10,20 @@ package struct LoadedTokenizer: Sendable {
   /// Names of the tokenizer's files in the directory, which are copied beside an adapter.
   package var fileNames: [String]
 
-  package init(tokenizer: any Tokenizer, addsBOS: Bool, path: String, fileNames: [String]) {
+  /// What the model's own library puts before and after every text.
+  package var prefixIDs: [Int32]
+  package var suffixIDs: [Int32]
+
+  package init(
+    tokenizer: any Tokenizer, addsBOS: Bool, path: String, fileNames: [String],
+    prefixIDs: [Int32] = [], suffixIDs: [Int32] = []
+  ) {
     self.tokenizer = tokenizer
     self.addsBOS = addsBOS
     self.path = path
     self.fileNames = fileNames
+    self.prefixIDs = prefixIDs
+    self.suffixIDs = suffixIDs
   }
 }
 
@@ -23,11 +32,13 @@ package enum TokenizerFactory {
   /// Every file that belongs to a tokenizer.
   package static let fileNames = [
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+    "vocab.json", "merges.txt", "encoder.json", "vocab.bpe",
   ]
 
   private static let fileByteLimit = 1 << 28
 
-  /// Loads the tokenizer of `directory`: `tokenizer.json` where it exists, or `tokenizer.model`.
+  /// Loads the tokenizer of `directory`: from `tokenizer.json` where it exists, or
+  /// `tokenizer.model`, or a vocabulary with merges.
   ///
   /// - Parameter directory: a model directory in Hugging Face layout.
   /// - Returns: the tokenizer and how it is used.
@@ -48,33 +59,86 @@ package enum TokenizerFactory {
 
     if let document = try json("tokenizer.json") {
       let path = path("tokenizer.json")
-      let definition = try TokenizerDefinition(document, path: path)
-      let bosID =
-        try id(settings.bosToken, definition, path)
-        ?? definition.tokensBefore.first
-        .flatMap(definition.id(of:))
-      let eosID =
-        try id(settings.eosToken, definition, path) ?? definition.tokensAfter.last
-        .flatMap(definition.id(of:)) ?? definition.id(of: "</s>")
-      return LoadedTokenizer(
-        tokenizer: BPETokenizer(definition, bosID: bosID, eosID: eosID),
-        addsBOS: bosID != nil && (settings.addsBOS ?? !definition.tokensBefore.isEmpty),
-        path: path, fileNames: present)
+      return try loaded(try TokenizerDefinition(document, path: path), settings, path, present)
     }
     if FileSystem.exists(path("tokenizer.model")) {
       let path = path("tokenizer.model")
-      let model = try SentencePieceModel(
-        try FileSystem.readBytes(path, limit: fileByteLimit), path: path)
+      let bytes = try FileSystem.readBytes(path, limit: fileByteLimit)
+      if TiktokenFile.isOne(bytes) {
+        let definition = try TiktokenFile.read(
+          bytes, addedTokens: try settings.addedTokens(directory), path: path)
+        return try loaded(definition, settings, path, present)
+      }
+      let model = try SentencePieceModel(bytes, path: path)
       let tokenizer = try SentencePieceTokenizer(
         model, path: path, bosToken: settings.bosToken, eosToken: settings.eosToken)
+      let addsBOS = tokenizer.bosID != nil && (settings.addsBOS ?? true)
       return LoadedTokenizer(
-        tokenizer: tokenizer, addsBOS: tokenizer.bosID != nil && (settings.addsBOS ?? true),
-        path: path, fileNames: present)
+        tokenizer: tokenizer, addsBOS: addsBOS, path: path, fileNames: present,
+        prefixIDs: addsBOS ? tokenizer.bosID.map { [$0] } ?? [] : [],
+        suffixIDs: settings.addsEOS == true ? tokenizer.eosID.map { [$0] } ?? [] : [])
+    }
+    for (vocabularyName, mergesName) in VocabularyFiles.names
+    where FileSystem.exists(path(vocabularyName)) {
+      let (path, mergesPath) = (path(vocabularyName), path(mergesName))
+      guard let vocabulary = try json(vocabularyName) else { continue }
+      guard
+        let family = VocabularyFiles.Family(
+          config: settings.config, modelType: try json("config.json")?["model_type"]?.stringValue,
+          isFirstRelease: vocabularyName == "encoder.json")
+      else {
+        throw UserError(
+          .badInput, at: path,
+          "neither tokenizer_config.json nor config.json says how the vocabulary is used",
+          fix: "write {\"tokenizer_class\": \"GPT2Tokenizer\"} (or Qwen2Tokenizer) into "
+            + "tokenizer_config.json, or add a tokenizer.json")
+      }
+      let definition = try VocabularyFiles.read(
+        vocabulary: vocabulary, merges: try FileSystem.readBytes(mergesPath, limit: fileByteLimit),
+        family: family, addsPrefixSpace: settings.config?["add_prefix_space"]?.boolValue ?? false,
+        addedTokens: try settings.addedTokens(directory), path: path, mergesPath: mergesPath)
+      return try loaded(definition, settings, path, present)
     }
     throw UserError(
       .badInput, at: directory,
-      "no tokenizer: neither tokenizer.json nor tokenizer.model is in the directory",
+      "no tokenizer: neither tokenizer.json, nor tokenizer.model, nor vocab.json with merges.txt is "
+        + "in the directory",
       fix: "copy the tokenizer files of the model into the directory")
+  }
+
+  private static func loaded(
+    _ definition: TokenizerDefinition, _ settings: SpecialTokenSettings, _ path: String,
+    _ present: [String]
+  ) throws(UserError) -> LoadedTokenizer {
+    func ids(_ tokens: [String]) throws(UserError) -> [Int32] {
+      var result: [Int32] = []
+      for token in tokens {
+        guard let id = definition.id(of: token) else {
+          throw TokenizerSource(path: path).broken(
+            "the post-processor names the token \"\(token)\", which does not exist")
+        }
+        result.append(id)
+      }
+      return result
+    }
+    var before = try ids(definition.tokensBefore)
+    var after = try ids(definition.tokensAfter)
+    let bosID = try id(settings.bosToken, definition, path) ?? before.first
+    let eosID =
+      try id(settings.eosToken, definition, path) ?? after.last ?? definition.id(of: "</s>")
+      ?? definition.id(of: "<|end_of_text|>") ?? definition.id(of: "<|endoftext|>")
+    if let bosID, let addsBOS = settings.addsBOS {
+      if !addsBOS, before.first == bosID { before.removeFirst() }
+      if addsBOS, before.first != bosID { before.insert(bosID, at: 0) }
+    }
+    if let eosID, let addsEOS = settings.addsEOS {
+      if !addsEOS, after.last == eosID { after.removeLast() }
+      if addsEOS, after.last != eosID { after.append(eosID) }
+    }
+    return LoadedTokenizer(
+      tokenizer: try BPETokenizer(definition, bosID: bosID, eosID: eosID),
+      addsBOS: bosID != nil && before.first == bosID, path: path, fileNames: present,
+      prefixIDs: before, suffixIDs: after)
   }
 
   private static func id(_ token: String?, _ definition: TokenizerDefinition, _ path: String)
@@ -95,8 +159,11 @@ private struct SpecialTokenSettings {
   var bosToken: String?
   var eosToken: String?
   var addsBOS: Bool?
+  var addsEOS: Bool?
+  let config: JSONValue?
 
   init(config: JSONValue?, map: JSONValue?) {
+    self.config = config
     /// A token is a text, or an object that holds it as `content`.
     func token(_ name: String) -> String? {
       for document in [config, map] {
@@ -108,5 +175,23 @@ private struct SpecialTokenSettings {
     bosToken = token("bos_token")
     eosToken = token("eos_token")
     addsBOS = config?["add_bos_token"]?.boolValue
+    addsEOS = config?["add_eos_token"]?.boolValue
+  }
+
+  /// The tokens of `added_tokens_decoder`, in the order of their ids.
+  func addedTokens(_ directory: String) throws(UserError) -> [AddedToken] {
+    guard let value = config?["added_tokens_decoder"], !value.isNull else { return [] }
+    let source = TokenizerSource(path: "\(directory)/tokenizer_config.json")
+    guard let members = value.objectValue?.members else {
+      throw source.broken("added_tokens_decoder is \(value.kindName), not an object")
+    }
+    var tokens: [AddedToken] = []
+    for (name, entry) in members {
+      guard let id = Int(name) else {
+        throw source.broken("added_tokens_decoder has the id \"\(name)\", which is no number")
+      }
+      tokens.append(try source.addedToken(entry, id: id))
+    }
+    return tokens.sorted { $0.id < $1.id }
   }
 }

@@ -12,7 +12,9 @@ struct TokenizerSource {
   func unsupported(_ part: String) -> UserError {
     UserError(
       .badInput, at: path, "\(part) is not supported",
-      fix: "use a model with a BPE tokenizer of the Llama or Mistral family")
+      fix:
+        "use a model whose tokenizer.json is BPE with usual components (GPT-2, Llama, Mistral, Qwen)"
+    )
   }
 
   /// A boolean member, or `absent` where there is none.
@@ -24,6 +26,36 @@ struct TokenizerSource {
       throw broken("\(name) is \(value.kindName), not true or false")
     }
     return flag
+  }
+
+  /// A token that is recognised in text.
+  func addedToken(_ entry: JSONValue, id: Int) throws(UserError) -> AddedToken {
+    let idLimit = TokenizerDefinition.idLimit
+    guard let content = entry["content"]?.stringValue, !content.isEmpty,
+      content.utf8.count <= Self.addedTokenByteLimit, (0..<idLimit).contains(id)
+    else {
+      throw broken(
+        "the added token \(id) has no content of up to \(Self.addedTokenByteLimit) bytes, or no id "
+          + "below \(idLimit)")
+    }
+    let isSpecial = try flag(entry, "special")
+    return AddedToken(
+      id: Int32(id), content: content, isSpecial: isSpecial,
+      stripsLeft: try flag(entry, "lstrip"), stripsRight: try flag(entry, "rstrip"),
+      isNormalized: try flag(entry, "normalized", default: !isSpecial),
+      isSingleWord: try flag(entry, "single_word"))
+  }
+
+  /// No published token comes near; at every place of a text that many bytes may be compared.
+  private static let addedTokenByteLimit = 1024
+
+  /// A text member, empty where there is none.
+  func optionalText(_ object: JSONValue, _ name: String) throws(UserError) -> String {
+    guard let value = object[name], !value.isNull else { return "" }
+    guard let text = value.stringValue else {
+      throw broken("\(name) is \(value.kindName), not a text")
+    }
+    return text
   }
 
   private func text(_ object: JSONValue, _ name: String) throws(UserError) -> [UInt8] {
@@ -47,11 +79,24 @@ struct TokenizerSource {
 
   private func kind(_ step: JSONValue) -> String { step["type"]?.stringValue ?? "without a type" }
 
-  private func pattern(_ step: JSONValue, _ component: String) throws(UserError) -> [UInt8] {
+  /// The text that a Replace step looks for.
+  private func plainPattern(_ step: JSONValue, _ component: String) throws(UserError) -> [UInt8] {
     guard let pattern = step["pattern"]?["String"]?.stringValue, !pattern.isEmpty else {
       throw unsupported("\(component) Replace with a pattern other than a plain text")
     }
     return Array(pattern.utf8)
+  }
+
+  /// A regular expression, or a text as one.
+  private func expression(_ step: JSONValue) throws(UserError) -> Pattern {
+    let pattern = step["pattern"]
+    do throws(PatternError) {
+      if let text = pattern?["Regex"]?.stringValue { return try Pattern(text) }
+      if let text = pattern?["String"]?.stringValue { return try Pattern(literal: text) }
+    } catch {
+      throw unsupported("the pattern of \(kind(step)): \(error.reason) it")
+    }
+    throw broken("\(kind(step)) has no pattern that is a Regex or a String")
   }
 
   private func content(_ step: JSONValue) throws(UserError) -> [UInt8] {
@@ -67,22 +112,90 @@ struct TokenizerSource {
       switch kind(step) {
       case "Prepend": result.append(.prepend(try text(step, "prepend")))
       case "Replace":
+        let isText = step["pattern"]?["String"] != nil
         result.append(
-          .replace(pattern: try pattern(step, "normalizer"), content: try content(step)))
+          .replace(
+            isText
+              ? .text(try plainPattern(step, "normalizer")) : .expression(try expression(step)),
+            content: try content(step)))
+      case "NFC": result.append(.form(.nfc))
+      case "NFD": result.append(.form(.nfd))
+      case "NFKC": result.append(.form(.nfkc))
+      case "NFKD": result.append(.form(.nfkd))
+      case "Lowercase": result.append(.lowercase)
+      case "StripAccents": result.append(.stripAccents)
+      case "Strip":
+        result.append(
+          .strip(
+            left: try flag(step, "strip_left", default: true),
+            right: try flag(step, "strip_right", default: true)))
       case let other: throw unsupported("normalizer \"\(other)\"")
       }
     }
     return result
   }
 
-  func preTokenizer(_ value: JSONValue) throws(UserError) -> Metaspace? {
-    let list = try steps(value, "pretokenizers")
-    guard let step = list.first else { return nil }
-    guard list.count == 1 else { throw unsupported("a sequence of \(list.count) pre-tokenizers") }
-    guard kind(step) == "Metaspace" else { throw unsupported("pre_tokenizer \"\(kind(step))\"") }
-    return Metaspace(
-      replacement: try text(step, "replacement"), scheme: try scheme(step),
-      splits: try flag(step, "split", default: true))
+  func preTokenizer(_ value: JSONValue) throws(UserError) -> [PreTokenizerStep] {
+    var result: [PreTokenizerStep] = []
+    for step in try steps(value, "pretokenizers") {
+      switch kind(step) {
+      case "Metaspace":
+        result.append(
+          .metaspace(
+            Metaspace(
+              replacement: try text(step, "replacement"), scheme: try scheme(step),
+              splits: try flag(step, "split", default: true))))
+      case "Split":
+        result.append(
+          .split(
+            try expression(step), try behavior(step),
+            isInverted: try flag(step, "invert")))
+      case "ByteLevel":
+        if try flag(step, "add_prefix_space", default: true) { result.append(.prefixSpace) }
+        if try flag(step, "use_regex", default: true) {
+          result.append(
+            .split(try known(text: KnownPattern.gpt2Text), .isolated, isInverted: false))
+        }
+        result.append(.byteLevel)
+      case "Digits":
+        let isEach = try flag(step, "individual_digits")
+        result.append(
+          .split(
+            try known(.set(UnicodeClass.number)), isEach ? .isolated : .contiguous,
+            isInverted: false))
+      case "Whitespace":
+        result.append(.split(try known(KnownPattern.words), .removed, isInverted: true))
+      case "WhitespaceSplit":
+        result.append(.split(try known(.set(UnicodeClass.space)), .removed, isInverted: false))
+      case "Punctuation":
+        result.append(
+          .split(
+            try known(KnownPattern.punctuation),
+            step["behavior"] == nil ? .isolated : try behavior(step), isInverted: false))
+      case let other: throw unsupported("pre_tokenizer \"\(other)\"")
+      }
+    }
+    return result
+  }
+
+  func known(text: String) throws(UserError) -> Pattern {
+    do throws(PatternError) { return try Pattern(text) } catch {
+      throw unsupported("a pattern of the program: \(error.reason)")
+    }
+  }
+
+  private func known(_ node: PatternNode) throws(UserError) -> Pattern {
+    do throws(PatternError) { return try Pattern(node) } catch {
+      throw unsupported("a pattern of the program: \(error.reason)")
+    }
+  }
+
+  private func behavior(_ step: JSONValue) throws(UserError) -> SplitBehavior {
+    let name = step["behavior"]?.stringValue ?? "none"
+    guard let behavior = SplitBehavior(rawValue: name) else {
+      throw broken("the behavior of \(kind(step)) is \"\(name)\"")
+    }
+    return behavior
   }
 
   private func scheme(_ step: JSONValue) throws(UserError) -> Metaspace.PrependScheme {
@@ -101,8 +214,11 @@ struct TokenizerSource {
     for step in try steps(value, "decoders") {
       switch kind(step) {
       case "Replace":
-        result.append(.replace(pattern: try pattern(step, "decoder"), content: try content(step)))
+        result.append(
+          .replace(pattern: try plainPattern(step, "decoder"), content: try content(step)))
       case "ByteFallback": result.append(.byteFallback)
+      case "ByteLevel": result.append(.byteLevel)
+      case "BPEDecoder": result.append(.wordSuffix(try text(step, "suffix")))
       case "Fuse": result.append(.fuse)
       case "Strip":
         guard let start = step["start"]?.intValue, let stop = step["stop"]?.intValue,
@@ -123,23 +239,40 @@ struct TokenizerSource {
     var before: [String] = []
     var after: [String] = []
     for step in try steps(value, "processors") {
-      guard kind(step) == "TemplateProcessing" else {
-        throw unsupported("post_processor \"\(kind(step))\"")
-      }
-      guard let parts = step["single"]?.arrayValue else {
-        throw broken("TemplateProcessing has no list \"single\"")
-      }
-      var hasText = false
-      for part in parts {
-        if part["Sequence"] != nil {
-          hasText = true
-        } else if let token = part["SpecialToken"]?["id"]?.stringValue {
-          if hasText { after.append(token) } else { before.append(token) }
-        } else {
-          throw broken("a part of TemplateProcessing is neither a text nor a special token")
-        }
+      switch kind(step) {
+      case "TemplateProcessing": try readTemplate(step, &before, &after)
+      case "BertProcessing", "RobertaProcessing":
+        guard let first = step["cls"]?.arrayValue?.first?.stringValue,
+          let last = step["sep"]?.arrayValue?.first?.stringValue
+        else { throw broken("\(kind(step)) without cls and sep") }
+        before.insert(first, at: 0)
+        after.append(last)
+      // It changes offsets only.
+      case "ByteLevel": break
+      case let other: throw unsupported("post_processor \"\(other)\"")
       }
     }
     return (before, after)
+  }
+
+  private func readTemplate(_ step: JSONValue, _ before: inout [String], _ after: inout [String])
+    throws(UserError)
+  {
+    guard let parts = step["single"]?.arrayValue else {
+      throw broken("TemplateProcessing has no list \"single\"")
+    }
+    var first: [String] = []
+    var hasText = false
+    for part in parts {
+      if part["Sequence"] != nil {
+        guard !hasText else { throw unsupported("a template with the text twice") }
+        hasText = true
+      } else if let token = part["SpecialToken"]?["id"]?.stringValue {
+        if hasText { after.append(token) } else { first.append(token) }
+      } else {
+        throw broken("a part of TemplateProcessing is neither a text nor a special token")
+      }
+    }
+    before = first + before
   }
 }

@@ -45,4 +45,45 @@ enum UTF8Scanner {
     default: 4
     }
   }
+
+  /// The scalar at `position` of valid UTF-8, and how many bytes it has.
+  @inline(__always) static func decode(_ bytes: [UInt8], _ position: Int) -> (UInt32, Int) {
+    let first = UInt32(bytes[position])
+    func next(_ offset: Int) -> UInt32 { UInt32(bytes[position + offset] & 0x3F) }
+    switch first {
+    case ..<0x80: return (first, 1)
+    case ..<0xE0: return ((first & 0x1F) << 6 | next(1), 2)
+    case ..<0xF0: return ((first & 0x0F) << 12 | next(1) << 6 | next(2), 3)
+    default: return ((first & 0x07) << 18 | next(1) << 12 | next(2) << 6 | next(3), 4)
+    }
+  }
+
+  /// Appends a scalar as UTF-8.
+  @inline(__always) static func append(_ scalar: UInt32, to bytes: inout [UInt8]) {
+    func tail(_ shift: UInt32) -> UInt8 { UInt8(0x80 | (scalar >> shift & 0x3F)) }
+    switch scalar {
+    case ..<0x80: bytes.append(UInt8(scalar))
+    case ..<0x800:
+      bytes.append(UInt8(0xC0 | scalar >> 6))
+      bytes.append(tail(0))
+    case ..<0x1_0000:
+      bytes.append(UInt8(0xE0 | scalar >> 12))
+      bytes.append(tail(6))
+      bytes.append(tail(0))
+    default:
+      bytes.append(UInt8(0xF0 | scalar >> 18 & 0x07))
+      bytes.append(tail(12))
+      bytes.append(tail(6))
+      bytes.append(tail(0))
+    }
+  }
+
+  /// How many bytes at `position`, where no whole scalar stands, are the beginning of one; at least 1.
+  static func brokenLength(in bytes: [UInt8], at position: Int) -> Int {
+    var count = 1
+    while position + count < bytes.count, count < 3,
+      scalar(in: Array(bytes[position...position + count]), at: 0) == .incomplete
+    { count += 1 }
+    return count
+  }
 }

@@ -38,7 +38,7 @@ extension TokenStore {
     var rowCount = 0
     func flush() throws {
       for (entry, draft) in zip(batch, try builder.drafts(batch, path: reader.path)) {
-        try sink.append(entry, draft, eosID: builder.eosID)
+        try sink.append(entry, draft)
       }
       batch.removeAll(keepingCapacity: true)
     }
@@ -65,14 +65,10 @@ extension TokenStore {
       if let path { file = try TokenFile.Writer(path: path) }
     }
 
-    func append(_ entry: DatasetRow, _ draft: SampleBuilder.Draft, eosID: Int32?)
-      throws(UserError)
-    {
+    func append(_ entry: DatasetRow, _ draft: SampleBuilder.Draft) throws(UserError) {
       let sample = draft.sample
       var flags: TokenRow.Flags = []
-      if let eosID, sample.tokens.count > 1, sample.labels.last == eosID {
-        flags.insert(.trainsEnd)
-      }
+      if draft.trainsEnd { flags.insert(.trainsEnd) }
       if draft.isTokenRow { flags.insert(.hasOwnLabels) }
       if case .pair(_, "") = entry.row { flags.insert(.hasEmptyAnswer) }
       rows.append(

@@ -47,9 +47,13 @@ package final class SupervisedGroup: ProcessGroup {
     try progress.waiting(in: "barrier") { () throws(UserError) in try base.barrier() }
   }
 
-  /// A group for another thread, whose collectives are not reported.
+  /// A group whose collectives are not reported.
   package func split(color: Int) throws(UserError) -> any ProcessGroup {
     try progress.waiting(in: "split") { () throws(UserError) in try base.split(color: color) }
+  }
+
+  package func makeBackgroundGroup() throws(UserError) -> any ProcessGroup {
+    try progress.waiting(in: "split") { () throws(UserError) in try base.makeBackgroundGroup() }
   }
 
   package func shutdown() throws(UserError) {

@@ -35,7 +35,7 @@ package enum LoRATargets {
   private static func unknown(_ word: String, _ options: ParsedOptions) -> UserError {
     let names = order.map(\.rawValue)
     let known =
-      names + order.map { $0.moduleName(isMixture: false) } + ["router", "all-linear"]
+      names + order.map { $0.moduleName(.llama) } + ["router", "all-linear"]
     let nearest = nearestWord(to: word, in: known)
     return options.error(
       "lora-targets",

@@ -1,3 +1,4 @@
+package import Data
 package import Support
 
 /// The settings of every command that reads samples.
@@ -16,6 +17,10 @@ package struct SampleOptions: Sendable, Equatable {
   package var prompt: String?
   /// Template of the answer; nil: from the columns.
   package var completion: String?
+  /// A file with a chat template; nil: the model's own.
+  package var chatTemplate: String?
+  /// What a chat template takes for today.
+  package var templateDate: TemplateDate
   /// Tokens, the end token included.
   package var maxLength: Int
   package var overlength: Overlength
@@ -36,6 +41,13 @@ package struct SampleOptions: Sendable, Equatable {
     Option(
       "completion", .text(placeholder: "TEMPLATE"), defaultText: "from the columns of the data",
       "The answer to learn, written like --prompt; the end token follows it."),
+    Option(
+      "chat-template", .path, defaultText: "the model's own",
+      "Jinja file that makes a text of conversations."),
+    Option(
+      "template-date", .text(placeholder: "YYYY-MM-DD"),
+      default: .text(TemplateDate.standard.text),
+      "Today's date for chat templates that ask for it."),
   ]
 
   package static let lengthOptions = [
@@ -65,6 +77,14 @@ package struct SampleOptions: Sendable, Equatable {
     completion = options.textIfAny("completion")
     cache = options.textIfAny("cache")
     usesCache = !options.flag("no-cache")
+    chatTemplate = options.textIfAny("chat-template")
+    let date = options.textIfAny("template-date") ?? TemplateDate.standard.text
+    guard let templateDate = TemplateDate(date) else {
+      throw options.error(
+        "template-date", "\"\(date.prefix(40))\" is no date",
+        fix: "write it as \(TemplateDate.standard.text)")
+    }
+    self.templateDate = templateDate
     maxLength = options.integer("max-length")
     overlength = options.choice("overlength", as: Overlength.self)
     if prompt != nil && completion == nil {
@@ -85,6 +105,8 @@ package struct SampleOptions: Sendable, Equatable {
       ("data", data.isEmpty ? .null : .array(data.map { .string($0.text) })),
       ("prompt", .init(prompt)),
       ("completion", .init(completion)),
+      ("chat-template", .init(chatTemplate)),
+      ("template-date", .string(templateDate.text)),
       ("max-length", .integer(maxLength)),
       ("overlength", .string(overlength.rawValue)),
       ("cache", .init(cache)),

@@ -23,7 +23,8 @@ extension TrainConfiguration {
           ] + SampleOptions.templateOptions + [
             Option(
               "train-on", .choice(words(TrainOn.self)), default: .text("completion"),
-              "Which tokens are learned: the answer's, or all.")
+              "Which tokens are learned: answers with their ends (of conversations every turn of the "
+                + "assistant, also called assistant), the last answer only, or all.")
           ] + SampleOptions.lengthOptions
           + SampleOptions.cacheOptions),
       OptionGroup("Steps", stepOptions),

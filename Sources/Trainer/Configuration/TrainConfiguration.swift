@@ -4,7 +4,7 @@ package import Model
 /// Every setting of `train`, checked.
 package struct TrainConfiguration: Sendable, Equatable {
   /// Which tokens are targets.
-  package enum TrainOn: String, Sendable, CaseIterable { case completion, all }
+  package enum TrainOn: String, Sendable, CaseIterable { case completion, assistant, last, all }
   package enum Scheduler: String, Sendable, CaseIterable { case constant, linear, cosine }
   package enum GradientCheckpointing: String, Sendable, CaseIterable { case auto, on, off }
 

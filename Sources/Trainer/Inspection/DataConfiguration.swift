@@ -40,7 +40,8 @@ package struct DataConfiguration: Sendable, Equatable {
 
   private static let sampleOptions: [Option] = {
     let names: Set = [
-      "data", "prompt", "completion", "train-on", "max-length", "overlength", "cache", "no-cache",
+      "data", "prompt", "completion", "chat-template", "template-date", "train-on", "max-length",
+      "overlength", "cache", "no-cache",
       "pack-tokens", "samples-per-pack", "packs-per-step",
     ]
     return TrainConfiguration.parser.groups.flatMap(\.options).filter { names.contains($0.name) }

@@ -34,7 +34,7 @@ package enum PlanCommand {
     let path =
       try train.base.model
       ?? Demo.materialize(cacheDirectory: environment.cacheDirectory).model
-    let (model, type) = try PlannedModel.open(path)
+    let (model, stored) = try PlannedModel.open(path)
     var options = train.base
     if options.threads == 0 {
       options.threads = CPUBudget.threadsPerRank(localWorldSize: configuration.ranksPerHost)
@@ -42,7 +42,7 @@ package enum PlanCommand {
     let (backend, _) = try Assembly.backend(options, environment: environment)
     let pack = train.largestPack
     var planner = Planner(
-      configuration: model, type: type,
+      configuration: model, stored: stored,
       adapters: AdapterLayout(model, try AdapterSource.settings(train, model)), backend: backend,
       memoryByteCount: configuration.memoryByteCount ?? HostMemory.availableByteCount(),
       runtimeByteCount: RuntimeMemory.expected(worldSize: configuration.ranks),
@@ -62,12 +62,15 @@ package enum PlanCommand {
 /// A model that is known by its files, or by its `config.json` alone.
 enum PlannedModel {
   /// - Parameter path: a model directory, or a `config.json`.
-  /// - Returns: the configuration and the types of its tensors.
+  /// - Returns: the configuration and how its tensors are stored.
   /// - Throws: ``UserError``.
-  static func open(_ path: String) throws(UserError) -> (ModelConfiguration, SlabLayout.TypeRule) {
+  static func open(_ path: String) throws(UserError)
+    -> (ModelConfiguration, SlabLayout.FormatRule)
+  {
     guard !FileSystem.isDirectory(path) else {
       let files = try ModelFiles(directory: path)
-      return (try ModelConfiguration(directory: path), files.types)
+      let configuration = try ModelConfiguration(directory: path)
+      return (configuration, try files.splittingExperts(configuration).formats)
     }
     let json = try FileSystem.readJSON(path, limit: 1 << 22)
     let names: [String: ElementType] = [
@@ -78,7 +81,15 @@ enum PlannedModel {
       throw UserError(
         .badInput, at: path, "torch_dtype: \(given.prefix(40)) is not bfloat16, float16 or float32")
     }
-    return (try ModelConfiguration(json: json, path: path), { _, _ in type })
+    let configuration = try ModelConfiguration(json: json, path: path)
+    let quantization = configuration.storedQuantization
+    return (
+      configuration,
+      { name, shape in
+        shape.count == 2
+          ? quantization?.format(of: name, plain: type) ?? .dense(type) : .dense(type)
+      }
+    )
   }
 
   /// One line that names a model and its storage.

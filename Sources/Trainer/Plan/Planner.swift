@@ -6,8 +6,8 @@ internal import Support
 /// Finds out what a run takes, and what it would take with other settings.
 struct Planner {
   let configuration: ModelConfiguration
-  /// The type of each tensor, from files or from a rule.
-  let type: SlabLayout.TypeRule
+  /// How each tensor is stored, from files or from a rule.
+  let stored: SlabLayout.FormatRule
   let adapters: AdapterLayout
   let backend: any Backend
   /// Bytes of one host that the run may take.
@@ -44,7 +44,7 @@ struct Planner {
   }
 
   private func plan(_ settings: PlanSettings, _ retention: CausalLM.Retention) throws -> RunPlan {
-    let layouts = try SlabLayout.slabs(configuration, settings.quantization, type: type)
+    let layouts = try SlabLayout.slabs(configuration, settings.quantization, stored: stored)
     let byteCounts = layouts.map(\.byteCount)
     let world = settings.worldSize
     let placement = BasePlacement.decide(
@@ -57,8 +57,8 @@ struct Planner {
       for (part, count) in Self.base(layout, placement) { bytes[part, default: 0] += count }
     }
     if case .sliced = placement { bytes[.gatherBuffers] = 2 * (byteCounts.max() ?? 0) }
-    let slices = WeightSlices(elementCount: adapters.elementCount, worldSize: world)
-    let slice = slices.range(ofRank: 0).count
+    let slices = WeightSlices(parts: adapters.parts, worldSize: world)
+    let slice = slices.count(ofRank: 0)
     let buffers = GradientExchange.bufferCounts(
       rank: 0, worldSize: world, maximumPackCount: settings.packsPerStep)
     bytes[.adapters] = 4 * adapters.elementCount
@@ -105,8 +105,8 @@ struct Planner {
     return RunPlan(
       settings: settings, placement: placement, retention: retention, byteCounts: bytes,
       traffic: StepTraffic(
-        elementCount: adapters.elementCount, packsPerStep: settings.packsPerStep,
-        worldSize: world, slabs: sliced, tiesEmbeddings: configuration.tiesEmbeddings))
+        slices: slices, packsPerStep: settings.packsPerStep, slabs: sliced,
+        tiesEmbeddings: configuration.tiesEmbeddings))
   }
 
   /// What of a slab lies with the first rank, which has the largest slices.

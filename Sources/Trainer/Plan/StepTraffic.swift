@@ -14,20 +14,20 @@ struct StepTraffic: Equatable {
   var total: Int { gradients + weights + scalars + base }
 
   /// - Parameters:
-  ///   - elementCount: of the adapters.
+  ///   - slices: how the adapters are divided over the ranks.
   ///   - packsPerStep: over all ranks.
-  ///   - worldSize: ranks.
   ///   - slabs: bytes of the slabs of a sliced base, and over how many ranks; nil for none.
   ///   - tiesEmbeddings: whether the head is the embedding's slab.
   init(
-    elementCount: Int, packsPerStep: Int, worldSize: Int,
+    slices: WeightSlices, packsPerStep: Int,
     slabs: (byteCounts: [Int], ranks: Int)?, tiesEmbeddings: Bool
   ) {
+    let worldSize = slices.worldSize
     guard worldSize > 1 else { return }
-    let slices = WeightSlices(elementCount: elementCount, worldSize: worldSize)
+    let elementCount = slices.elementCount
     for rank in 0..<worldSize {
       let run = PackRuns.run(ofRank: rank, packCount: packsPerStep, worldSize: worldSize)
-      let others = elementCount - slices.range(ofRank: rank).count
+      let others = elementCount - slices.count(ofRank: rank)
       gradients += 4 * others * PackTree.nodes(covering: run).count
     }
     weights = 4 * elementCount * (worldSize - 1)
@@ -50,7 +50,7 @@ struct StepTraffic: Equatable {
     asked += (1..<last).map { ($0, $0 + 1) }
     asked.append((last, tiesEmbeddings ? 0 : last - 1))
     if tiesEmbeddings { asked.append((0, nil)) }
-    asked += (1..<last).reversed().map { ($0, $0 > 1 ? $0 - 1 : nil) }
+    asked += (1..<last).reversed().map { ($0, $0 - 1) }
     var contents: [Int?] = [nil, nil]
     var current = 0
     var gathered: [Int] = []

@@ -52,7 +52,7 @@ extension BasePlacement {
     }
     // Slices of a host's own copy keep gathers off the network.
     let members = ranks < group.worldSize ? host : group
-    return .sharded(group: try members.split(color: 0))
+    return .sharded(group: try members.makeBackgroundGroup())
   }
 
   /// Where the base goes, from numbers alone.

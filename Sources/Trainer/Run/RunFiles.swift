@@ -6,7 +6,7 @@ internal import Support
 struct RunFiles {
   let output: String
   let layout: AdapterLayout
-  let isMixture: Bool
+  let family: ModelConfiguration.Architecture
   /// `base_model_name_or_path` of the adapter.
   let baseModel: String
   let identity: JSONObject
@@ -14,7 +14,7 @@ struct RunFiles {
   var metricsPath: String { "\(output)/metrics.jsonl" }
 
   private var adapterConfiguration: String {
-    AdapterFile.configuration(layout.settings, isMixture: isMixture, baseModel: baseModel)
+    AdapterFile.configuration(layout.settings, family: family, baseModel: baseModel)
   }
 
   /// Writes `run.yaml` and copies the tokenizer's files.
@@ -28,6 +28,16 @@ struct RunFiles {
     for name in tokenizer?.fileNames ?? [] {
       try FileSystem.writeAtomically(
         FileSystem.readBytes("\(modelDirectory)/\(name)"), to: "\(output)/\(name)")
+    }
+    // What was trained with goes along with the adapter.
+    for name in ChatTemplates.fileNames {
+      let path = "\(modelDirectory)/\(name)"
+      guard FileSystem.exists(path) else { continue }
+      try FileSystem.writeAtomically(FileSystem.readBytes(path), to: "\(output)/\(name)")
+    }
+    if let path = configuration.samples.chatTemplate {
+      let name = ChatTemplates.fileNames[path.hasSuffix(".json") ? 1 : 0]
+      try FileSystem.writeAtomically(FileSystem.readBytes(path), to: "\(output)/\(name)")
     }
   }
 

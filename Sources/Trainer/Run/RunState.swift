@@ -73,10 +73,17 @@ struct RunState {
   }
 
   /// Puts the checkpoint's moments into the optimizer; nothing for a new run.
-  mutating func loadMoments(into optimizer: AdamW, slice: Range<Int>, backend: any Backend) throws {
+  ///
+  /// - Parameters:
+  ///   - optimizer: whose moments are of this rank's slice.
+  ///   - backend: copies them.
+  ///   - slice: takes this rank's slice out of a flat vector.
+  mutating func loadMoments(
+    into optimizer: AdamW, backend: any Backend, slice: ([Float]) -> [Float]
+  ) throws {
     guard let moments else { return }
     defer { self.moments = nil }
-    try backend.upload(Array(moments.first[slice]), to: optimizer.firstMoment)
-    try backend.upload(Array(moments.second[slice]), to: optimizer.secondMoment)
+    try backend.upload(slice(moments.first), to: optimizer.firstMoment)
+    try backend.upload(slice(moments.second), to: optimizer.secondMoment)
   }
 }

@@ -10,6 +10,10 @@ struct SampleSet {
   let tokenizer: LoadedTokenizer?
   /// Prompts and expected answers, where rows have both and they were asked for.
   let questions: [MatchEvaluation.Question]
+  /// How rows were read, and with which chat template.
+  let formatSummary: String
+  /// What ends a turn in the questions' chat template.
+  let turnEndIDs: Set<Int32>
 
   /// What is read, and how.
   struct Request {
@@ -40,16 +44,19 @@ struct SampleSet {
     let tokenized = try TokenizedFiles(request, cache: cache)
     let (training, heldOut) = try Dataset.make(
       tokenized.sources, with: tokenized.builder, holdOut: request.holdOut)
-    let questions = request.keepsQuestions ? try tokenized.questions(limit: request.limit) : []
-    return (
-      SampleSet(dataset: training, tokenizer: tokenized.tokenizer, questions: questions),
-      heldOut.map { SampleSet(dataset: $0, tokenizer: tokenized.tokenizer, questions: []) }
-    )
+    let (questions, turnEndIDs) =
+      request.keepsQuestions ? try tokenized.questions(limit: request.limit) : ([], [])
+    func set(_ dataset: Dataset, _ questions: [MatchEvaluation.Question]) -> SampleSet {
+      SampleSet(
+        dataset: dataset, tokenizer: tokenized.tokenizer, questions: questions,
+        formatSummary: tokenized.formatSummary, turnEndIDs: turnEndIDs)
+    }
+    return (set(training, questions), heldOut.map { set($0, []) })
   }
 
-  /// Ids that end a generated text: the tokenizer's and those of config.json.
+  /// Ids that end a generated text: the tokenizer's, those of config.json and of the chat template.
   func endIDs(_ configuration: ModelConfiguration) -> Set<Int32> {
-    var ids = Set(configuration.eosIDs.map { Int32(truncatingIfNeeded: $0) })
+    var ids = turnEndIDs.union(configuration.eosIDs.map { Int32(truncatingIfNeeded: $0) })
     if let id = tokenizer?.tokenizer.eosID { ids.insert(id) }
     return ids
   }
@@ -76,6 +83,7 @@ struct SampleSet {
         "\(label) \(origin.path): \(origin.format), \(source.store.rowCount) rows of "
           + names.joined(separator: ", ") + weight)
     }
+    reporter.note("rows: \(formatSummary)")
     let summary = dataset.summary
     var line =
       "\(label): \(summary.rows) rows, \(summary.tokens) tokens, "

@@ -8,7 +8,10 @@ struct TokenizedFiles {
   let builder: SampleBuilder
   /// Nil when the model directory has none; rows were tokens then.
   let tokenizer: LoadedTokenizer?
+  /// How rows are read, and with which chat template.
+  let formatSummary: String
   private let readers: [DatasetReader]
+  private let chatTemplates: Result<ChatTemplates, UserError>
 
   /// Tokenizes files, or finds their tokens in the cache.
   init(_ request: SampleSet.Request, cache: TokenCache) throws {
@@ -33,17 +36,32 @@ struct TokenizedFiles {
       guard readers.allSatisfy({ (try? $0.holdsTokens()) == true }) else { throw error }
       tokenizer = nil
     }
+    let chatTemplates = Result { () throws(UserError) in
+      try ChatTemplates.load(
+        directory: request.modelDirectory, path: options.chatTemplate, date: options.templateDate)
+    }
     let builder = SampleBuilder(
       tokenizer,
       settings: SampleBuilder.Settings(
-        trainOn: request.trainOn == .all ? .all : .completion, maxLength: options.maxLength,
-        overlength: SampleBuilder.Overlength(rawValue: options.overlength.rawValue) ?? .error))
+        trainOn: SampleBuilder.TrainOn(rawValue: request.trainOn.rawValue) ?? .completion,
+        maxLength: options.maxLength,
+        overlength: SampleBuilder.Overlength(rawValue: options.overlength.rawValue) ?? .error),
+      chatTemplates: chatTemplates)
+    let formats = try readers.map { reader throws(UserError) in try reader.rowFormat() }
+    var templates: ChatTemplates?
+    if formats.contains(where: { if case .conversation = $0 { true } else { false } }) {
+      templates = try? chatTemplates.get()
+    }
+    formatSummary = Self.summary(formats.compactMap { $0 }, templates, options)
 
     var recipe = [
       "prompt \(options.prompt ?? "-")", "completion \(options.completion ?? "-")",
       "train on \(request.trainOn)", "limit \(request.limit ?? 0)",
       "vocabulary \(request.vocabularySize)",
     ]
+    if let templates {
+      recipe.append("chat template \(templates.digest) \(options.templateDate.text)")
+    }
     for name in tokenizer?.fileNames ?? [] {
       recipe.append(
         "\(name) \(try FileDigest.hexadecimal("\(request.modelDirectory)/\(name)"))")
@@ -59,11 +77,26 @@ struct TokenizedFiles {
     self.builder = builder
     self.tokenizer = tokenizer
     self.readers = readers
+    self.chatTemplates = chatTemplates
   }
 
-  /// Prompts and expected answers of the rows that have both.
-  func questions(limit: Int?) throws -> [MatchEvaluation.Question] {
-    guard let tokenizer else { return [] }
+  private static func summary(
+    _ formats: [RowFormat], _ templates: ChatTemplates?, _ options: SampleOptions
+  ) -> String {
+    var parts: [String] = []
+    for format in formats where !parts.contains(format.summary) { parts.append(format.summary) }
+    if let templates {
+      let date = templates.usesDate ? ", today is \(options.templateDate.text)" : ""
+      parts.append("chat template \(templates.path)" + date)
+    }
+    return parts.joined(separator: "; ")
+  }
+
+  /// Prompts and expected answers of the rows that have both, and what ends a turn of those that
+  /// are conversations.
+  func questions(limit: Int?) throws -> ([MatchEvaluation.Question], turnEndIDs: Set<Int32>) {
+    var turnEndIDs: Set<Int32> = []
+    guard let tokenizer else { return ([], []) }
     let bos = tokenizer.addsBOS ? tokenizer.tokenizer.bosID.map { [$0] } ?? [] : []
     var questions: [MatchEvaluation.Question] = []
     for reader in readers {
@@ -71,15 +104,26 @@ struct TokenizedFiles {
       try reader.forEachRow { entry in
         guard rowCount < limit ?? .max else { return false }
         rowCount += 1
-        guard case .pair(let prompt, let completion) = entry.row else { return true }
-        questions.append(
-          MatchEvaluation.Question(
-            prompt: bos + (try tokenizer.tokenizer.encode(prompt, isContinuation: false)),
-            answer: completion))
+        switch entry.row {
+        case .pair(let prompt, let completion):
+          questions.append(
+            MatchEvaluation.Question(
+              prompt: bos + (try tokenizer.tokenizer.encode(prompt, isContinuation: false)),
+              answer: completion))
+        case .conversation(let conversation):
+          let encoder = ConversationEncoder(
+            try chatTemplates.get().template(of: conversation), tokenizer.tokenizer)
+          if let question = try encoder.question(conversation) {
+            questions.append(
+              MatchEvaluation.Question(prompt: question.prompt, answer: question.answer))
+            if let id = question.endID { turnEndIDs.insert(id) }
+          }
+        case .text, .tokens: break
+        }
         return true
       }
     }
-    return questions
+    return (questions, turnEndIDs)
   }
 
   /// The tokenizer of a model directory; nil where there is none.

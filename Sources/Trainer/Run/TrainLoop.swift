@@ -57,10 +57,10 @@ struct TrainLoop {
       number += 1
       group.progress.enter(.step, step: number)
       let start = SteadyClock.seconds()
-      let sentBefore = group.bytesSent
+      let sentBefore = bytesSent
       let (stepPlan, packs) = try plan.makeStep(number, of: samples, on: group)
       let result = try step.run(stepPlan, packs: packs)
-      let sent = Double(group.bytesSent - sentBefore)
+      let sent = Double(bytesSent - sentBefore)
       let seconds = SteadyClock.seconds() - start
 
       var record = MetricsRecord(step: number)
@@ -166,6 +166,9 @@ struct TrainLoop {
       return error
     }
   }
+
+  /// Bytes that this rank handed to other ranks so far, less the base's.
+  private var bytesSent: Int { group.bytesSent + step.exchange.bytesSent }
 
   private func weights() throws(UserError) -> [Float] {
     do {

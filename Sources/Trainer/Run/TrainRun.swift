@@ -93,21 +93,23 @@ struct TrainRun {
       reporter: reporter)
     var questions = texts
     questions?.isLockStep = session.placement.isLockStep
+    let slices = WeightSlices(parts: source.layout.parts, worldSize: group.worldSize)
     let exchange = try GradientExchange(
-      group: group, elementCount: source.layout.elementCount,
+      group: group, slices: slices,
       maximumPackCount: min(configuration.packsPerStep, training.dataset.samples.count),
       backend: session.backend)
     let weights = try session.makeWeights(source.layout, state.takeWeights())
     let arena = try session.makeArena(byteCount: memory.plan(.activations))
     let model = try session.makeModel(
       adapters: weights, positionCount: longest, arena: arena)
-    let slice = exchange.slices.range(ofRank: group.rank)
     let optimizer = try AdamW(
       AdamWSettings(
         beta1: configuration.adamBeta1, beta2: configuration.adamBeta2,
         epsilon: configuration.adamEpsilon, weightDecay: configuration.weightDecay),
-      count: slice.count, backend: session.backend)
-    try state.loadMoments(into: optimizer, slice: slice, backend: session.backend)
+      count: slices.count(ofRank: group.rank), backend: session.backend)
+    try state.loadMoments(into: optimizer, backend: session.backend) {
+      slices.slice(ofRank: group.rank, of: $0)
+    }
     let step = TrainStep(
       model: model, weights: weights.values, group: group, exchange: exchange,
       optimizer: optimizer,
@@ -122,7 +124,7 @@ struct TrainRun {
       retention: memory.plan.retention)
 
     let files = RunFiles(
-      output: output, layout: source.layout, isMixture: shape.isMixture,
+      output: output, layout: source.layout, family: shape.architecture,
       baseModel: configuration.base.model ?? "accelerate-swift-demo", identity: state.identity)
     if group.rank == 0 {
       try files.writeSettings(

@@ -116,7 +116,7 @@ extension SelfTestCheck {
         ).write(
           to: output, layout: layout,
           adapterConfiguration: AdapterFile.configuration(
-            layout.settings, isMixture: model.weights == .demo, baseModel: "test"))
+            layout.settings, family: model.weights == .demo ? .mixtral : .llama, baseModel: "test"))
         restored = try Checkpoint.newest(
           in: output, layout: layout, identity: identity, warn: { _ in })
       }

@@ -52,20 +52,21 @@ extension SelfTestCheck {
       let group = stage.group
       let backend = try stage.backend(model)
       let exchange = try GradientExchange(
-        group: group, elementCount: alone.layout.elementCount, maximumPackCount: packs.count,
-        backend: backend)
+        group: group, slices: trial.slices(alone.layout, worldSize: group.worldSize),
+        maximumPackCount: packs.count, backend: backend)
+      exchange.begin(packCount: packs.count)
       for pack in PackRuns.run(
         ofRank: group.rank, packCount: packs.count, worldSize: group.worldSize)
       {
         let buffer = try exchange.makeGradients()
         try backend.upload(parts[pack].values, to: buffer)
-        try exchange.add(buffer, ofPack: pack)
+        for part in alone.layout.parts.indices.reversed() { try exchange.finish(from: part) }
       }
-      let sum = try backend.download(try exchange.sum(packCount: packs.count))
-      let slice = exchange.slices.range(ofRank: group.rank)
+      let sum = try exchange.sum().flatMap { try backend.download($0) }
+      let slice = exchange.slices.pieces(ofRank: group.rank).flatMap { Array($0.elements) }
       for division in 1...packs.count {
         let expected = PackSum.sum(parts.map(\.values), dividedInto: division)
-        let unequal = zip(sum, expected[slice]).count { $0.bitPattern != $1.bitPattern }
+        let unequal = zip(sum, slice).count { $0.bitPattern != expected[$1].bitPattern }
         guard unequal == 0 else {
           return SelfTestOutcome(
             false,

@@ -30,6 +30,11 @@ struct Trial {
     sampleCount = samplesPerPack * (2 * packsPerStep + 1)
   }
 
+  /// Buckets of single layers, so that a small model's gradients travel in several.
+  func slices(_ layout: AdapterLayout, worldSize: Int) -> WeightSlices {
+    WeightSlices(parts: layout.parts, worldSize: worldSize, bucketElementCount: 1)
+  }
+
   /// Trains on ranks of which each holds the base by itself.
   func result(on group: any ProcessGroup, _ stage: SelfTestStage) throws -> TrialResult {
     try result(on: group, placement: .own, stage)
@@ -171,14 +176,14 @@ struct TrialRun {
       arena: Arena(storage: try backend.makeStorage(byteCount: bytes), name: "activations"),
       backend: backend)
     exchange = try GradientExchange(
-      group: group, elementCount: layout.elementCount, maximumPackCount: trial.packsPerStep,
-      backend: backend)
+      group: group, slices: trial.slices(layout, worldSize: group.worldSize),
+      maximumPackCount: trial.packsPerStep, backend: backend)
     step = TrainStep(
       model: model, weights: weights, group: group, exchange: exchange,
       optimizer: try AdamW(
         AdamWSettings(
           beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: trial.weightDecay),
-        count: exchange.slices.range(ofRank: group.rank).count, backend: backend),
+        count: exchange.slices.count(ofRank: group.rank), backend: backend),
       schedule: LearningRateSchedule(
         kind: .constant, peak: trial.learningRate, warmupSteps: 0, totalSteps: trial.steps),
       maximumGradientNorm: 1, routerLossCoefficient: base.configuration.routerLossCoefficient,
@@ -212,10 +217,9 @@ struct TrialRun {
   }
 
   func setMoments(_ whole: [[Float]]) throws {
-    let slice = exchange.slices.range(ofRank: group.rank)
     let moments = [step.optimizer.firstMoment, step.optimizer.secondMoment]
     for (values, moment) in zip(whole, moments) {
-      try backend.upload(Array(values[slice]), to: moment)
+      try backend.upload(exchange.slices.slice(ofRank: group.rank, of: values), to: moment)
     }
   }
 }
