@@ -40,6 +40,7 @@ let package = Package(
   targets: [
     // C shims. Each names the one library it speaks to.
     .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
+    .target(name: "CZlib", linkerSettings: [.linkedLibrary("z")]),
     // The demo's model and data, embedded in the program.
     .target(
       name: "CDemo", exclude: ["files"],
@@ -47,7 +48,7 @@ let package = Package(
     .target(name: "COneDNN", linkerSettings: [.linkedLibrary("dnnl")]),
     .target(name: "CMPI", cSettings: [.unsafeFlags(mpiIncludeFolders.map { "-I\($0)" })]),
 
-    .target(name: "Support", dependencies: ["CYAML"], swiftSettings: strict),
+    .target(name: "Support", dependencies: ["CYAML", "CZlib"], swiftSettings: strict),
     .target(name: "Compute", dependencies: ["Support"], swiftSettings: strict),
     .target(
       name: "ComputeCPU", dependencies: ["Compute", "COneDNN", "Support"],

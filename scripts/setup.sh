@@ -4,7 +4,8 @@
 set -euo pipefail
 
 swift_version=6.3.1
-packages=(build-essential libopenmpi-dev openmpi-bin libdnnl-dev libyaml-dev)
+packages=(build-essential libopenmpi-dev openmpi-bin libdnnl-dev libyaml-dev
+  zlib1g-dev)
 # What the Swift toolchain itself needs on Debian 12.
 toolchain_packages=(binutils gcc libc6-dev libcurl4 libedit2 libncurses6 libpython3-dev
   libsqlite3-0 libstdc++-12-dev libxml2-dev libz3-dev tzdata zlib1g-dev)
@@ -69,7 +70,7 @@ install_packages() {
     if have_libraries; then return; fi
     fail "this system has no apt, and a library is missing" \
       "needed: a C compiler, Open MPI 4.1 or 5 with headers, oneDNN 2.6 or later with headers," \
-      "        libyaml with headers (Debian: ${packages[*]})"
+      "        libyaml and zlib with headers (Debian: ${packages[*]})"
   fi
   local missing
   mapfile -t missing < <(missing_packages)
@@ -89,7 +90,7 @@ install_packages() {
 # Whether a C compiler finds the headers of all libraries.
 have_libraries() {
   command -v mpirun >/dev/null && command -v mpicc >/dev/null &&
-    printf '#include <mpi.h>\n#include <dnnl.h>\n#include <yaml.h>\n' |
+    printf '#include <mpi.h>\n#include <dnnl.h>\n#include <yaml.h>\n#include <zlib.h>\n' |
     mpicc -fsyntax-only -x c - 2>/dev/null
 }
 

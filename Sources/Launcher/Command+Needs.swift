@@ -35,19 +35,19 @@ extension Command {
     case .train:
       guard let configuration = try TrainCommand.configuration(rest) else { break }
       add(configuration.base)
-      add("--data", configuration.samples.data)
+      for source in configuration.samples.data { add("--data", source.path) }
       add("--eval-data", configuration.evaluationData)
       add("--init-adapter", configuration.initialAdapter)
     case .evaluate:
       guard let configuration = try EvaluateCommand.configuration(rest) else { break }
       add(configuration.base)
-      add("--data", configuration.samples.data)
+      for source in configuration.samples.data { add("--data", source.path) }
       add("--adapter", configuration.adapter)
     case .generate:
       guard let configuration = try GenerateCommand.configuration(rest) else { break }
       add(configuration.base)
       add("--adapter", configuration.adapter)
-    case .plan, .tokenize, .test, .launch, nil: break
+    case .data, .plan, .tokenize, .test, .launch, nil: break
     }
     add("--config", configurationFile(rest))
     return needs

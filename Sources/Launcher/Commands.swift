@@ -3,12 +3,13 @@ import Trainer
 
 /// The commands of the program.
 enum Command: String, CaseIterable {
-  case train, plan, evaluate, generate, tokenize, test, launch
+  case train, data, plan, evaluate, generate, tokenize, test, launch
 
   /// One line for `--help`.
   private var summary: String {
     switch self {
     case .train: "fine-tunes LoRA adapters over a frozen base model"
+    case .data: "rows, lengths and trained tokens of data before a run"
     case .plan: "memory and traffic of a run before it starts"
     case .evaluate: "loss, perplexity and exact match on held-out data"
     case .generate: "completes a prompt with the base and the adapter"
@@ -22,6 +23,7 @@ enum Command: String, CaseIterable {
   private func run(_ arguments: [String], environment: ProgramEnvironment) throws -> Int32 {
     switch self {
     case .train: try TrainCommand.run(arguments, environment: environment)
+    case .data: try DataCommand.run(arguments, environment: environment)
     case .plan: try PlanCommand.run(arguments, environment: environment)
     case .evaluate: try EvaluateCommand.run(arguments, environment: environment)
     case .generate: try GenerateCommand.run(arguments, environment: environment)
@@ -49,9 +51,9 @@ enum Command: String, CaseIterable {
       throw UserError(
         .usage, at: "launch", "cannot start plan, which is no work for several ranks",
         fix: "leave launch out and say `plan --ranks N`")
-    case .tokenize:
+    case .data, .tokenize:
       throw UserError(
-        .usage, at: "launch", "cannot start tokenize, which is no work for several ranks",
+        .usage, at: "launch", "cannot start \(name), which is no work for several ranks",
         fix: "leave launch out")
     case .launch:
       throw UserError(

@@ -8,6 +8,9 @@ package enum Console {
   /// Writes `text` to standard output at once.
   package static func writeOutput(_ text: String) { write(text, to: STDOUT_FILENO) }
 
+  /// Whether standard output is a terminal and not a file or a pipe.
+  package static var isOutputTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
+
   /// `error: location: message` and the fix on a line of its own.
   package static func report(_ error: any Error) {
     writeError("error: \(error)\n")

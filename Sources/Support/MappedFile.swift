@@ -89,6 +89,25 @@ internal import Glibc
     }
   }
 
+  /// The bytes of `range`, which lies inside the file, read past the mapping.
+  ///
+  /// - Parameter range: of the file.
+  /// - Returns: the bytes.
+  /// - Throws: ``UserError``; see ``read(_:into:)``.
+  package func readBytes(_ range: Range<Int>) throws(UserError) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: range.count)
+    // The closures of the standard library do not carry typed errors through, so the result does.
+    let outcome: Result<Void, UserError> = unsafe bytes.withUnsafeMutableBytes { buffer in
+      do throws(UserError) {
+        return .success(try unsafe read(range, into: buffer))
+      } catch {
+        return .failure(error)
+      }
+    }
+    try outcome.get()
+    return bytes
+  }
+
   /// A copy of the bytes of `range`, which lies inside the file.
   package func copyBytes(_ range: Range<Int>) -> [UInt8] {
     unsafe withBytes(range) { bytes in unsafe Array(bytes) }

@@ -52,6 +52,14 @@ package struct SHA256 {
 
   /// Ends the message: 64 hexadecimal digits.
   package mutating func finish() -> String {
+    finishWords().map { word in
+      let digits = String(word, radix: 16)
+      return String(repeating: "0", count: 8 - digits.count) + digits
+    }.joined()
+  }
+
+  /// Ends the message: the digest as eight numbers, the most significant first.
+  package mutating func finishWords() -> [UInt32] {
     let bitCount = UInt64(byteCount) * 8
     var tail = pending + [0x80]
     while tail.count % 64 != 56 { tail.append(0) }
@@ -59,15 +67,13 @@ package struct SHA256 {
       tail.append(UInt8(truncatingIfNeeded: bitCount >> UInt64(shift)))
     }
     for position in stride(from: 0, to: tail.count, by: 64) { compress(tail, position) }
-    return state.map { word in
-      let digits = String(word, radix: 16)
-      return String(repeating: "0", count: 8 - digits.count) + digits
-    }.joined()
+    return state
   }
 
   private mutating func compress(_ bytes: [UInt8], _ start: Int) {
-    func rotate(_ x: UInt32, _ count: UInt32) -> UInt32 { x >> count | x << (32 - count) }
-    var w = [UInt32](repeating: 0, count: 64)
+    func rotate(_ x: UInt32, _ count: UInt32) -> UInt32 { x &>> count | x &<< (32 &- count) }
+    let constants = Self.constants
+    var w = InlineArray<64, UInt32>(repeating: 0)
     for i in 0..<16 {
       let p = start + 4 * i
       w[i] =
@@ -75,19 +81,26 @@ package struct SHA256 {
         | UInt32(bytes[p + 3])
     }
     for i in 16..<64 {
-      let s0 = rotate(w[i - 15], 7) ^ rotate(w[i - 15], 18) ^ w[i - 15] >> 3
-      let s1 = rotate(w[i - 2], 17) ^ rotate(w[i - 2], 19) ^ w[i - 2] >> 10
+      let s0 = rotate(w[i - 15], 7) ^ rotate(w[i - 15], 18) ^ w[i - 15] &>> 3
+      let s1 = rotate(w[i - 2], 17) ^ rotate(w[i - 2], 19) ^ w[i - 2] &>> 10
       w[i] = w[i - 16] &+ s0 &+ w[i - 7] &+ s1
     }
     var (a, b, c, d) = (state[0], state[1], state[2], state[3])
     var (e, f, g, h) = (state[4], state[5], state[6], state[7])
     for i in 0..<64 {
       let s1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)
-      let t1 = h &+ s1 &+ (e & f ^ ~e & g) &+ Self.constants[i] &+ w[i]
+      let t1 = h &+ s1 &+ (e & f ^ ~e & g) &+ constants[i] &+ w[i]
       let s0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)
       let t2 = s0 &+ (a & b ^ a & c ^ b & c)
       (h, g, f, e, d, c, b, a) = (g, f, e, d &+ t1, c, b, a, t1 &+ t2)
     }
-    for (i, word) in [a, b, c, d, e, f, g, h].enumerated() { state[i] &+= word }
+    state[0] &+= a
+    state[1] &+= b
+    state[2] &+= c
+    state[3] &+= d
+    state[4] &+= e
+    state[5] &+= f
+    state[6] &+= g
+    state[7] &+= h
   }
 }

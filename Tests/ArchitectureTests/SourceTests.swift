@@ -15,8 +15,10 @@ import Trainer
     "Sources/Model/BaseLoader.swift",
     "Sources/Model/ModelFiles.swift",
     "Sources/Support/AppendFile.swift",
+    "Sources/Support/AtomicFileWriter.swift",
     "Sources/Support/Console.swift",
     "Sources/Support/FileSystem.swift",
+    "Sources/Support/GzipInflater.swift",
     "Sources/Support/MappedFile.swift",
     // Starts and joins threads.
     "Sources/Support/ParallelMap.swift",
@@ -79,12 +81,13 @@ import Trainer
     let flags = TrainConfiguration.parser.groups.flatMap { $0.options.map(\.name) }.sorted()
     #expect(
       flags == [
-        "adam-beta1", "adam-beta2", "adam-eps", "chat-template", "completion", "config", "data",
-        "device",
+        "adam-beta1", "adam-beta2", "adam-eps", "cache", "chat-template", "completion", "config",
+        "data", "device",
         "double-quant", "epochs", "eval-data", "eval-steps", "gradient-checkpointing",
-        "init-adapter", "keep-checkpoints", "logging-steps", "lora-alpha", "lora-dropout",
+        "holdout", "init-adapter", "keep-checkpoints", "logging-steps", "lora-alpha",
+        "lora-dropout",
         "lora-r", "lora-targets", "lr", "lr-scheduler", "max-grad-norm", "max-length",
-        "max-steps", "mixed-precision", "model", "no-shuffle", "output", "overlength",
+        "max-steps", "mixed-precision", "model", "no-cache", "no-shuffle", "output", "overlength",
         "pack-tokens", "packs-per-step", "prompt", "quant", "quant-router", "resume",
         "router-aux-loss-coef", "rslora", "samples-per-pack", "save-steps", "seed", "shard",
         "shard-group",

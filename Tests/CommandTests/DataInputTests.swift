@@ -33,7 +33,7 @@ import Testing
     let data = place("rows.jsonl")
     let good = "{\"input_ids\": [5, 6, 7]}\n"
     try refused("", ["\(data): the file is empty", "fix: write one JSON object a line"])
-    try refused("\n \n", ["\(data): no rows: every line is blank"])
+    try refused("\n \n", ["\(data): no rows: there is nothing but a header or blank lines"])
     try refused(good + good + "{\"input_ids\": [5, 6\n", ["\(data):3: ", "fix: "])
     try refused(good + "[1, 2]\n", ["\(data):2: the line holds an array"])
     try refused(good + "{\"text\": \"a\"}\n", ["\(data):2: the column \"input_ids\" is missing"])
@@ -85,7 +85,7 @@ import Testing
       plain + long + long,
       [
         "\(data):2: 2 of 3 rows are longer than --max-length 8; the longest has 12 tokens",
-        "fix: raise --max-length to 12, or choose --overlength drop or truncate-prompt",
+        "fix: raise --max-length to 12, or choose --overlength drop, truncate-prompt or split",
       ], ["--max-length", "8"])
     try refused(
       plain + long, ["\(data):2: the answer alone does not fit into --max-length 3", "4 tokens"],

@@ -16,7 +16,10 @@ import Testing
       completion: try completion.map { try RowTemplate($0, name: "--completion") },
       vocabularySize: 100)
     var rows: [(row: Row, line: Int)] = []
-    try reader.forEachRow { rows.append(($0, $1)) }
+    try reader.forEachRow {
+      rows.append(($0.row, $0.line))
+      return true
+    }
     return rows
   }
 
@@ -77,12 +80,14 @@ import Testing
     var done: [Int] = []
     try reader.forEachRow(progress: {
       done.append($0); #expect($0 <= $1)
-    }) { row, line in
-      guard case .text(let text) = row, text.hasPrefix("row \(seen) "), line == seen + 1 else {
-        Issue.record("row \(seen), line \(line): \(row)")
-        return
+    }) {
+      guard case .text(let text) = $0.row, text.hasPrefix("row \(seen) "), $0.line == seen + 1
+      else {
+        Issue.record("row \(seen), line \($0.line): \($0.row)")
+        return false
       }
       seen += 1
+      return true
     }
     #expect(seen == count)
     #expect(done.count > 100 && done == done.sorted())
@@ -131,7 +136,9 @@ import Testing
     let good = "{\"text\": \"a\"}\n"
     #expect(
       try failure("") == "d.jsonl: the file is empty\n  fix: write one JSON object a line")
-    #expect(try failure("\n  \n").hasPrefix("d.jsonl: no rows: every line is blank"))
+    #expect(
+      try failure("\n  \n").hasPrefix(
+        "d.jsonl: no rows: there is nothing but a header or blank lines"))
     #expect(
       try failure(good + "{\"text\": }\n").hasPrefix(
         "d.jsonl:2: not valid JSON at byte 9: a value was expected"))
@@ -139,8 +146,11 @@ import Testing
       try failure(good + "\n[1]").hasPrefix(
         "d.jsonl:3: the line holds an array, not an object with columns"))
     #expect(
-      try failure(Array(good.utf8) + [0x22, 0xC3, 0x22, 0x0A]).hasPrefix(
-        "d.jsonl:2: the line is not UTF-8"))
+      try failure(Array(good.utf8) + [0x22, 0xC3, 0x22, 0x0A])
+        == """
+        d.jsonl:2: byte 2 of the line is 0xC3, which is not UTF-8
+          fix: save the file as UTF-8, for example with iconv -f ISO-8859-1 -t UTF-8
+        """)
     #expect(try failure([0xFF, 0xFE, 0x7B, 0x00]).hasPrefix("d.jsonl:1: the file is UTF-16"))
     let missing = #expect(throws: UserError.self) {
       try DatasetReader(path: directory.path + "/none", vocabularySize: 1)

@@ -10,7 +10,7 @@ import Testing
       #expect(run.exitCode == 0)
       #expect(run.output.hasPrefix("usage: accelerate-swift COMMAND [flags]\n"))
       #expect(run.errors.isEmpty)
-      for command in ["train", "evaluate", "generate", "tokenize", "test", "launch"] {
+      for command in ["train", "data", "evaluate", "generate", "tokenize", "test", "launch"] {
         #expect(run.output.contains("\n  \(command) "))
       }
     }
@@ -19,7 +19,7 @@ import Testing
     #expect(version.exitCode == 0)
   }
 
-  @Test(arguments: ["train", "evaluate", "generate", "tokenize", "test", "launch"])
+  @Test(arguments: ["train", "data", "evaluate", "generate", "tokenize", "test", "launch"])
   func everyCommandHasHelp(_ command: String) throws {
     let run = try ProgramRun([command, "--help"])
     #expect(run.exitCode == 0)

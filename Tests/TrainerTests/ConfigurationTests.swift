@@ -18,7 +18,7 @@ import Trainer
   @Test func nothingGivenIsTheDemo() throws {
     let configuration = try configuration("")
     #expect(configuration.base.model == nil)
-    #expect(configuration.samples.data == nil)
+    #expect(configuration.samples.data.isEmpty)
     #expect(configuration.packing == .tokens(2048))
     #expect(configuration.learningRate == 2e-4)
     #expect(configuration.loraTargets == [.query, .key, .value, .output, .w1, .w2, .w3])
@@ -64,7 +64,10 @@ import Trainer
     for line in [
       "--model m", "--data d.jsonl", "--samples-per-pack 2 --pack-tokens 4096",
       "--pack-tokens 1024", "--double-quant", "--quant-router", "--prompt {a}", "--completion {a}",
-      "--eval-data e.jsonl", "--model m --data d --eval-steps 5", "--resume",
+      "--eval-data e.jsonl", "--holdout 0.1", "--model m --data d --holdout 1.5",
+      "--model m --data d --holdout x", "--model m --data d --holdout 5 --eval-data e",
+      "--model m --data d:0", "--model m --data d:1001", "--model m --data d --eval-steps 5",
+      "--resume",
       "--max-steps 10 --warmup-steps 11", "--lora-targets q,q_proj", "--lora-targets q,up_prj",
       "--lora-targets everything", "--lora-r 0", "--lora-dropout 1", "--quant int8", "--lr 0",
       "--epochs 1.5", "--learning-rate 1", "--sede 1",
@@ -88,6 +91,7 @@ import Trainer
 
   @Test(arguments: [
     "", "--samples-per-pack 2 --max-steps 7 --seed 9223372036854775807 --threads 3",
+    "--model m --data d.jsonl --data e:f.csv:2.5 --holdout 0.05 --no-cache --overlength split",
     "--model m --data d.jsonl --output runs/x --quant nf4 --double-quant --quant-router --lr 1e-7 "
       + "--lora-targets lm_head,v --rslora --router-aux-loss-coef 0 --no-shuffle --init-adapter a",
   ])
@@ -116,11 +120,12 @@ import Trainer
     try expectSnapshot(TrainConfiguration.parser.helpText(), "train-help.txt")
     try expectSnapshot(EvaluateConfiguration.parser.helpText(), "evaluate-help.txt")
     try expectSnapshot(GenerateConfiguration.parser.helpText(), "generate-help.txt")
+    try expectSnapshot(DataConfiguration.parser.helpText(), "data-help.txt")
     try expectSnapshot(TokenizeConfiguration.parser.helpText(), "tokenize-help.txt")
     try expectSnapshot(SelfTestConfiguration.parser.helpText(), "test-help.txt")
     for parser in [
       TrainConfiguration.parser, EvaluateConfiguration.parser, GenerateConfiguration.parser,
-      SelfTestConfiguration.parser,
+      SelfTestConfiguration.parser, DataConfiguration.parser,
     ] {
       #expect(parser.helpText().split(separator: "\n").allSatisfy { $0.count <= 100 })
     }

@@ -1,6 +1,16 @@
 package import Support
 
-/// Reads the rows of a JSONL file one by one.
+/// A row of a data file.
+package struct DatasetRow: Sendable {
+  /// What the file says.
+  package var columns: JSONObject
+  /// What it means.
+  package var row: Row
+  /// Where it begins, from 1.
+  package var line: Int
+}
+
+/// Reads the rows of a data file one by one: JSONL, a JSON array, CSV or TSV, or gzip of these.
 package struct DatasetReader: Sendable {
   package let path: String
   private let file: MappedFile
@@ -10,7 +20,7 @@ package struct DatasetReader: Sendable {
   /// Opens a dataset.
   ///
   /// - Parameters:
-  ///   - path: a file with one JSON object a line.
+  ///   - path: the file.
   ///   - prompt: what becomes a row's prompt; without it the columns of the first row decide.
   ///   - completion: what becomes a row's answer; given with `prompt` or not at all.
   ///   - vocabularySize: token ids lie below it.
@@ -38,88 +48,66 @@ package struct DatasetReader: Sendable {
     }
   }
 
-  /// Calls `body` with every row and the number of its line, in file order.
+  /// Bytes of the file.
+  package var byteCount: Int { file.byteCount }
+
+  /// The format of the file and the columns of its first row: `CSV, gzip` and their names.
+  package func look() throws(UserError) -> (format: String, columns: [String]) {
+    var (format, reader) = try open()
+    let columns = try reader.next().map { $0.columns.names } ?? []
+    return (format, columns)
+  }
+
+  /// Calls `body` with every row, in file order.
   ///
   /// - Parameters:
   ///   - progress: called now and then with bytes done and bytes in all.
-  ///   - body: takes a row.
+  ///   - body: takes a row; returns whether to go on.
   /// - Throws: `UserError` that names the line, for the first line that is wrong, and when the file
   ///   has no rows.
   package func forEachRow(
     progress: ((_ done: Int, _ total: Int) -> Void)? = nil,
-    _ body: (_ row: Row, _ line: Int) throws -> Void
+    _ body: (DatasetRow) throws -> Bool
   ) throws {
-    var reader = LineReader(file)
+    var (_, reader) = try open()
     var format = templates
     var rowCount = 0
-    while let (columns, line) = try nextColumns(&reader) {
+    while let (columns, line) = try reader.next() {
       let location = "\(path):\(line)"
       let known = try format ?? RowFormat.detect(columns, at: location)
       format = known
-      try body(
-        try known.read(columns, at: location, vocabularySize: vocabularySize), line)
+      let row = try known.read(columns, at: location, vocabularySize: vocabularySize)
       rowCount += 1
+      guard try body(DatasetRow(columns: columns, row: row, line: line)) else { return }
       if rowCount % 256 == 0 { progress?(reader.byteOffset, file.byteCount) }
     }
     guard rowCount > 0 else {
       throw UserError(
-        .badInput, at: path, "no rows: every line is blank", fix: "write one JSON object a line")
+        .badInput, at: path, "no rows: there is nothing but a header or blank lines",
+        fix: "write one row a line")
     }
     progress?(file.byteCount, file.byteCount)
   }
 
   /// Whether the rows are tokens already, as the first one tells; these need no tokenizer.
   package func holdsTokens() throws(UserError) -> Bool {
-    var reader = LineReader(file)
-    guard templates == nil, let (columns, line) = try nextColumns(&reader) else { return false }
-    return try RowFormat.detect(columns, at: "\(path):\(line)") == .tokens
+    try rowFormat() == .tokens
   }
 
   /// How the rows are read, as the first one tells; nil where there is none.
   package func rowFormat() throws(UserError) -> RowFormat? {
     if let templates { return templates }
-    var reader = LineReader(file)
-    guard let (columns, line) = try nextColumns(&reader) else { return nil }
+    var (_, reader) = try open()
+    guard let (columns, line) = try reader.next() else { return nil }
     return try RowFormat.detect(columns, at: "\(path):\(line)")
   }
 
-  /// The columns of the next row, and its line; blank lines are passed over. Nil at the end.
-  private func nextColumns(_ reader: inout LineReader) throws(UserError) -> (JSONObject, line: Int)?
-  {
-    while var line = try reader.next() {
-      if line.number == 1, line.bytes.starts(with: [0xEF, 0xBB, 0xBF]) {
-        line.bytes.removeFirst(3)
-      }
-      if line.bytes.allSatisfy({ $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }) { continue }
-      return (try Self.columns(line.bytes, "\(path):\(line.number)"), line.number)
-    }
-    return nil
-  }
-
-  private static func columns(_ bytes: [UInt8], _ location: String) throws(UserError)
-    -> JSONObject
-  {
-    if bytes.starts(with: [0xFF, 0xFE]) || bytes.starts(with: [0xFE, 0xFF]) {
-      throw UserError(
-        .badInput, at: location, "the file is UTF-16, but JSONL is UTF-8",
-        fix: "convert it: iconv -f UTF-16 -t UTF-8")
-    }
-    guard String(validating: bytes, as: UTF8.self) != nil else {
-      throw UserError(
-        .badInput, at: location, "the line is not UTF-8", fix: "save the file as UTF-8")
-    }
-    let value: JSONValue
-    do {
-      value = try JSONParser.parse(bytes)
-    } catch {
-      throw UserError(
-        .badInput, at: location, error.description, fix: "write one JSON object a line")
-    }
-    guard let object = value.objectValue else {
-      throw UserError(
-        .badInput, at: location, "the line holds \(value.kindName), not an object with columns",
-        fix: "write one JSON object a line")
-    }
-    return object
+  private func open() throws(UserError) -> (format: String, reader: any RowReader) {
+    let bytes = try DataBytes(file)
+    let cursor = try ByteCursor(bytes)
+    let format = try FileFormat.detect(path, cursor)
+    return (
+      format.rawValue + (bytes.isCompressed ? ", gzip" : ""), try format.reader(cursor)
+    )
   }
 }

@@ -20,6 +20,9 @@ package struct SampleBuilder: Sendable {
     case drop
     /// The prompt loses tokens at its left; the answer stays whole.
     case truncatePrompt = "truncate-prompt"
+    /// The sample becomes several; each begins with the last token of the one before, and loses
+    /// what came before that.
+    case split
   }
 
   package struct Settings: Sendable, Equatable {
@@ -40,7 +43,7 @@ package struct SampleBuilder: Sendable {
   /// Nil serves rows that are tokens already.
   private let tokenizer: (any Tokenizer)?
   private let bosID: Int32?
-  private let settings: Settings
+  var settings: Settings
   /// Of the model; a failure matters only when rows are conversations.
   private let chatTemplates: Result<ChatTemplates, UserError>
 
@@ -134,64 +137,26 @@ package struct SampleBuilder: Sendable {
       trainsEnd: encoded.endsAnswer)
   }
 
-  /// Reads and tokenizes a whole dataset.
+  /// The tokens of rows that were read together.
   ///
   /// - Parameters:
-  ///   - reader: the dataset.
-  ///   - limit: the first rows only; nil for all.
-  ///   - progress: called now and then with bytes done and bytes in all.
-  /// - Returns: the samples in file order, and their numbers.
-  /// - Throws: `UserError` for the first row that is wrong, for rows that are too long unless a
-  ///   policy takes care of them, and for a dataset that nothing can be learned from.
-  package func build(
-    _ reader: DatasetReader, limit: Int? = nil,
-    progress: ((_ done: Int, _ total: Int) -> Void)? = nil
-  ) throws -> Dataset {
-    var dataset = Dataset()
-    var lengthRule = LengthRule(settings, bosID: tokenizer?.bosID)
-    var endTokenCount = 0
-    var tokenRowCount = 0
-    try reader.forEachRow(progress: progress) { row, line in
-      guard dataset.summary.rows < limit ?? .max else { return }
-      let draft: Draft
+  ///   - rows: of one file.
+  ///   - path: of the file, for errors.
+  /// - Returns: one draft a row.
+  /// - Throws: `UserError` for the first row that is wrong.
+  func drafts(_ rows: [DatasetRow], path: String) throws -> [Draft] {
+    try rows.map { entry in
       do {
-        draft = try self.draft(row)
+        return try draft(entry.row)
       } catch var error as UserError {
-        if error.location.isEmpty { error.location = "\(reader.path):\(line)" }
+        if error.location.isEmpty { error.location = "\(path):\(entry.line)" }
         throw error
       }
-      dataset.summary.rows += 1
-      if draft.isTokenRow { tokenRowCount += 1 }
-      guard let sample = lengthRule.apply(draft, line: line) else { return }
-      if draft.trainsEnd { endTokenCount += 1 }
-      dataset.append(sample, line: line)
     }
-    try lengthRule.check(path: reader.path, rowCount: dataset.summary.rows)
-    dataset.summary.dropped = lengthRule.droppedCount
-    dataset.summary.truncated = lengthRule.truncatedCount
-    try check(dataset, endTokenCount, hasOwnLabels: tokenRowCount > 0, path: reader.path)
-    return dataset
   }
 
-  private func check(
-    _ dataset: Dataset, _ endTokenCount: Int, hasOwnLabels: Bool, path: String
-  ) throws(UserError) {
-    let summary = dataset.summary
-    guard summary.targetTokens > 0 else {
-      throw UserError(
-        .badInput, at: path,
-        "nothing to learn: \(summary.rows) rows (\(summary.dropped) dropped) with "
-          + "\(summary.tokens) tokens hold 0 target tokens",
-        fix: hasOwnLabels
-          ? "give tokens after the first a label other than \(Sample.ignoredLabel)"
-          : "raise --max-length, or look at the rows with the data command")
-    }
-    guard hasOwnLabels || endTokenCount > 0 else {
-      throw UserError(
-        .badInput, at: path,
-        "of \(dataset.samples.count) samples 0 train the end token, so the model would never learn "
-          + "to stop",
-        fix: "name the end token as eos_token in the model's tokenizer_config.json")
-    }
-  }
+  /// The token that ends an answer, where there is one.
+  var eosID: Int32? { tokenizer?.eosID }
+  /// The token that begins sequences, whether or not it is put before rows.
+  var tokenizerBOS: Int32? { tokenizer?.bosID }
 }

@@ -25,13 +25,26 @@ package struct Pack: Sendable, Equatable {
   ///   - indices: which samples, in order.
   ///   - samples: the samples of the dataset.
   package init(_ indices: [Int], of samples: [Sample]) {
-    let count = indices.reduce(0) { $0 + samples[$1].tokens.count }
+    self.init(indices, indices.map { samples[$0] })
+  }
+
+  /// Lays samples end to end that are read now.
+  ///
+  /// - Parameters:
+  ///   - indices: which samples, in order.
+  ///   - samples: the samples of the dataset.
+  /// - Throws: `UserError` when they cannot be read.
+  package init(_ indices: [Int], of samples: SampleList) throws {
+    self.init(indices, try indices.map { try samples.sample($0) })
+  }
+
+  private init(_ indices: [Int], _ samples: [Sample]) {
+    let count = samples.reduce(0) { $0 + $1.tokens.count }
     tokens.reserveCapacity(count)
     targets.reserveCapacity(count)
     positions.reserveCapacity(count)
     sampleIndices.reserveCapacity(count)
-    for index in indices {
-      let sample = samples[index]
+    for (index, sample) in zip(indices, samples) {
       tokens += sample.tokens
       for label in sample.labels.dropFirst() {
         targets.append(label == Sample.ignoredLabel ? Self.noTarget : label)

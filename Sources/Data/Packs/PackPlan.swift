@@ -147,13 +147,18 @@ extension PackPlan {
     return epoch == 1 ? 1 : lastSteps[epoch - 2] + 1
   }
 
+  /// Packs and steps of the first epoch, were it run to its end.
+  package var firstEpoch: (packs: Int, steps: Int) {
+    let count =
+      cached.epoch == 1 ? cached.packs.count : Self.packs(ofEpoch: 1, lengths, settings).count
+    return (count, (count + settings.packsPerStep - 1) / settings.packsPerStep)
+  }
+
   /// The part of the packs' room that tokens fill in the first epoch; nil where packs have no room
   /// to fill.
   package var fillRate: Double? {
     guard case .packTokens(let capacity) = settings.filling else { return nil }
-    let packCount =
-      cached.epoch == 1 ? cached.packs.count : Self.packs(ofEpoch: 1, lengths, settings).count
-    return Double(lengths.reduce(0, +)) / (Double(packCount) * Double(capacity))
+    return Double(lengths.reduce(0, +)) / (Double(firstEpoch.packs) * Double(capacity))
   }
 
   /// The packs of one epoch in order; every sample is in exactly one.

@@ -57,7 +57,8 @@ package struct CommandLineParser: Sendable {
       guard argument.hasPrefix("--"), let option = option(named: name) else {
         throw unknownFlag(argument.hasPrefix("--") ? "--\(name)" : argument, name: name)
       }
-      guard given[name] == nil else {
+      let earlier = given[name]
+      guard earlier == nil || option.isRepeatable else {
         throw UserError(
           .usage, at: "--\(name)", "given twice; each flag may be given once",
           fix: "keep one of the two")
@@ -71,7 +72,8 @@ package struct CommandLineParser: Sendable {
         text = try takeValue(of: option, arguments, &position)
       }
       do throws(OptionValueError) {
-        given[name] = try option.value(fromText: text)
+        let value = try option.value(fromText: text)
+        given[name] = earlier.map { $0.joined(with: value) } ?? value
       } catch {
         throw UserError(.usage, at: "--\(name)", error.message, fix: error.fix)
       }

@@ -6,6 +6,8 @@ package struct Option: Sendable {
     case text(placeholder: String)
     /// A file or directory, relative to where the program runs.
     case path
+    /// Paths, one each time the flag is given; in a file one, or a sequence.
+    case paths(placeholder: String)
     case integer(ClosedRange<Int>)
     case number(NumberRule)
     /// A flag without a value: there or not there.
@@ -53,7 +55,7 @@ package struct Option: Sendable {
   /// What stands for the value in the help; empty for a toggle.
   var placeholder: String {
     switch kind {
-    case .text(let placeholder), .list(let placeholder): placeholder
+    case .text(let placeholder), .list(let placeholder), .paths(let placeholder): placeholder
     case .path: "PATH"
     case .integer: "N"
     case .number: "X"
@@ -61,6 +63,11 @@ package struct Option: Sendable {
     case .choice(let words): words.joined(separator: "|")
     }
   }
+}
+
+extension Option {
+  /// Whether the flag may be given more than once.
+  var isRepeatable: Bool { if case .paths = kind { true } else { false } }
 }
 
 /// Options that the help shows under one heading.
@@ -81,6 +88,12 @@ package enum OptionValue: Sendable, Equatable {
   case number(Double)
   case flag(Bool)
   case list([String])
+
+  /// The words of both lists, this one's first.
+  func joined(with other: OptionValue) -> OptionValue {
+    guard case (.list(let words), .list(let more)) = (self, other) else { return other }
+    return .list(words + more)
+  }
 
   /// As a user would write it.
   package var text: String {

@@ -10,13 +10,14 @@ extension Option {
     let shown = "\"\(text.prefix(80))\""
     switch kind {
     case .text: return .text(text)
-    case .path:
+    case .path, .paths:
       guard !text.isEmpty else {
         throw OptionValueError(message: "an empty value, but a path is needed")
       }
       guard !text.utf8.contains(0) else {
         throw OptionValueError(message: "a path cannot hold a zero byte")
       }
+      if isRepeatable { return .list([text]) }
       return .text(text)
     case .integer(let range):
       guard let number = Int(text) else {
@@ -70,10 +71,22 @@ extension Option {
       return try check(integer, range)
     // `quant: no` and `device: cpu` are text already; a bare 1 or true may be text that was meant.
     case (.string(let text), .text), (.string(let text), .path), (.string(let text), .choice),
-      (.string(let text), .list):
+      (.string(let text), .list), (.string(let text), .paths):
       return try self.value(fromText: text)
     case (.integer(let number), .text), (.integer(let number), .path):
       return .text("\(number)")
+    case (.array(let elements), .paths):
+      var values: [OptionValue] = []
+      for element in elements {
+        guard let text = element.stringValue else {
+          throw OptionValueError(message: "\(element.kindName) in a list of paths")
+        }
+        values.append(try self.value(fromText: text))
+      }
+      guard let first = values.first else {
+        throw OptionValueError(message: "an empty list, but a path is needed")
+      }
+      return values.dropFirst().reduce(first) { $0.joined(with: $1) }
     case (.array(let elements), .list):
       var words: [String] = []
       for element in elements {
@@ -92,6 +105,7 @@ extension Option {
     switch kind {
     case .text: "a text"
     case .path: "a path"
+    case .paths: "a path or a list of paths"
     case .integer: "an integer"
     case .number: "a number"
     case .toggle: "true or false"

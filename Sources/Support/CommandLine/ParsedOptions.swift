@@ -90,6 +90,11 @@ package struct ParsedOptions: Sendable {
     return words
   }
 
+  /// The words of a list that may not be given; none then.
+  package func listIfAny(_ name: String) -> [String] {
+    entry(name).value == nil ? [] : list(name)
+  }
+
   /// The case of an enumeration whose raw values are the words of a choice.
   package func choice<Choice: RawRepresentable>(_ name: String, as type: Choice.Type) -> Choice
   where Choice.RawValue == String {

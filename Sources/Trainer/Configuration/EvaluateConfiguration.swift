@@ -20,13 +20,14 @@ package struct EvaluateConfiguration: Sendable, Equatable {
       OptionGroup(
         "Model and data",
         [ModelOptions.modelOption, adapterOption, SampleOptions.dataOption]
-          + SampleOptions.templateOptions + SampleOptions.lengthOptions + [
+          + SampleOptions.templateOptions + SampleOptions.lengthOptions
+          + SampleOptions.cacheOptions + [
             Option(
               "max-new-tokens", .integer(0...1 << 20), default: .integer(64),
               "Longest answer generated for the exact match; 0 leaves it out."),
             Option(
               "limit", .integer(1...Int.max), defaultText: "all",
-              "Evaluates the first rows only."),
+              "Evaluates the first rows of each file only."),
           ]),
       OptionGroup(
         "Memory and speed",

@@ -21,9 +21,10 @@ package enum OutputDirectory {
 
   /// The name of a run after its data: the file's name without its ending, or `demo`.
   package static func baseName(of configuration: TrainConfiguration) -> String {
-    guard let data = configuration.samples.data else { return "demo" }
-    let name = FileSystem.name(of: data)
-    let stem = name.lastIndex(of: ".").map { String(name[..<$0]) } ?? name
+    guard let data = configuration.samples.data.first else { return "demo" }
+    var stem = FileSystem.name(of: data.path)
+    if stem.hasSuffix(".gz") { stem.removeLast(3) }
+    if let point = stem.lastIndex(of: ".") { stem = String(stem[..<point]) }
     return stem.isEmpty ? "run" : stem
   }
 

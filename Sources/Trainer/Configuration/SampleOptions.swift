@@ -7,10 +7,11 @@ package struct SampleOptions: Sendable, Equatable {
   package enum Overlength: String, Sendable, CaseIterable {
     case error, drop
     case truncatePrompt = "truncate-prompt"
+    case split
   }
 
-  /// A JSONL file; nil is the embedded demo data.
-  package var data: String?
+  /// Data files; none is the embedded demo data.
+  package var data: [DataSource]
   /// Template of the text before the answer, `{column}` for a column and `\n` for a line
   /// end, as written; nil: from the columns.
   package var prompt: String?
@@ -23,10 +24,15 @@ package struct SampleOptions: Sendable, Equatable {
   /// Tokens, the end token included.
   package var maxLength: Int
   package var overlength: Overlength
+  /// Directory of tokenized data; nil: the program's own.
+  package var cache: String?
+  package var usesCache: Bool
 
   package static let dataOption = Option(
-    "data", .path, defaultText: "the embedded demo data",
-    "JSONL file of samples, one object a line.")
+    "data", .paths(placeholder: "PATH[:WEIGHT]"), defaultText: "the embedded demo data",
+    "File of rows: JSONL, a JSON array, CSV or TSV with a header row, or gzip of these. May be "
+      + "given several times. PATH:2 shows each row of the file twice an epoch, PATH:0.5 a half "
+      + "of its rows, chosen by hash of the row.")
 
   package static let templateOptions = [
     Option(
@@ -50,14 +56,27 @@ package struct SampleOptions: Sendable, Equatable {
       "Most tokens of a sample, its end token included."),
     Option(
       "overlength", .choice(words(Overlength.self)), default: .text("error"),
-      "What to do with longer samples; the answer is never cut."),
+      "What to do with longer samples: stop, leave them out, or cut the prompt at its left. The "
+        + "answer is never cut, but split makes several samples of one, each of which begins with "
+        + "the last token of the one before and knows nothing more of it; every token is trained "
+        + "once."),
+  ]
+
+  package static let cacheOptions = [
+    Option(
+      "cache", .path, defaultText: "$XDG_CACHE_HOME/accelerate-swift",
+      "Directory where tokenized data are kept for the next run; it may be deleted."),
+    Option(
+      "no-cache", .toggle, "Keeps tokenized data in the memory of each process, not in files."),
   ]
 
   /// Takes the settings and checks how they go together.
   package init(_ options: ParsedOptions) throws(UserError) {
-    data = options.textIfAny("data")
+    data = try DataSource.parse(options)
     prompt = options.textIfAny("prompt")
     completion = options.textIfAny("completion")
+    cache = options.textIfAny("cache")
+    usesCache = !options.flag("no-cache")
     chatTemplate = options.textIfAny("chat-template")
     let date = options.textIfAny("template-date") ?? TemplateDate.standard.text
     guard let templateDate = TemplateDate(date) else {
@@ -83,13 +102,15 @@ package struct SampleOptions: Sendable, Equatable {
   /// The settings as lines of `run.yaml`.
   var settings: [(name: String, value: JSONValue)] {
     [
-      ("data", .init(data)),
+      ("data", data.isEmpty ? .null : .array(data.map { .string($0.text) })),
       ("prompt", .init(prompt)),
       ("completion", .init(completion)),
       ("chat-template", .init(chatTemplate)),
       ("template-date", .string(templateDate.text)),
       ("max-length", .integer(maxLength)),
       ("overlength", .string(overlength.rawValue)),
+      ("cache", .init(cache)),
+      ("no-cache", .bool(!usesCache)),
     ]
   }
 }
@@ -97,7 +118,7 @@ package struct SampleOptions: Sendable, Equatable {
 /// The rule that a model and its data come together: both, or neither for the demo.
 func checkModelAndData(_ options: ParsedOptions) throws(UserError) {
   for (present, missing) in [("model", "data"), ("data", "model")] {
-    guard options.textIfAny(present) != nil, options.textIfAny(missing) == nil else { continue }
+    guard options.isGiven(present), !options.isGiven(missing) else { continue }
     throw options.error(
       present, "given without --\(missing); a run has both, or neither for the embedded demo",
       fix: "add --\(missing), or leave --\(present) out")

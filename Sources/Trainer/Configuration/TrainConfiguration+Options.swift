@@ -14,13 +14,19 @@ extension TrainConfiguration {
           + [
             Option(
               "eval-data", .path, defaultText: "none",
-              "JSONL file of held-out samples for the evaluation loss.")
+              "File of held-out rows for the evaluation loss."),
+            Option(
+              "holdout", .text(placeholder: "X|N"), defaultText: "none",
+              "Part of the rows, such as 0.05, or their number, such as 200, that is not trained on "
+                + "but gives the evaluation loss. A row's hash decides, so that neither order nor "
+                + "other rows matter; of a number, those with the smallest hashes."),
           ] + SampleOptions.templateOptions + [
             Option(
               "train-on", .choice(words(TrainOn.self)), default: .text("completion"),
               "Which tokens are learned: answers with their ends (of conversations every turn of the "
                 + "assistant, also called assistant), the last answer only, or all.")
-          ] + SampleOptions.lengthOptions),
+          ] + SampleOptions.lengthOptions
+          + SampleOptions.cacheOptions),
       OptionGroup("Steps", stepOptions),
       OptionGroup("Optimizer", optimizerOptions),
       OptionGroup("LoRA", loraOptions),
@@ -106,7 +112,7 @@ extension TrainConfiguration {
     Option("resume", .toggle, "Continues from the newest checkpoint in --output."),
     Option(
       "eval-steps", .integer(0...1 << 40), default: .integer(0),
-      "Steps between evaluations of --eval-data; 0 is at the end only."),
+      "Steps between evaluations of --eval-data or --holdout; 0 is at the end only."),
     Option(
       "save-steps", .integer(0...1 << 40), default: .integer(100),
       "Steps between checkpoints; 0 is at the end only."),

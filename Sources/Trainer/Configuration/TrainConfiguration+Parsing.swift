@@ -1,3 +1,4 @@
+internal import Data
 internal import Model
 package import Support
 
@@ -13,6 +14,8 @@ extension TrainConfiguration {
     trainOn = options.choice("train-on", as: TrainOn.self)
     samples = try SampleOptions(options)
     evaluationData = options.textIfAny("eval-data")
+    holdOut = options.textIfAny("holdout")
+    heldOutRows = try HoldOut(holdOut, options)
     output = options.textIfAny("output")
     resumes = options.flag("resume")
 
@@ -56,7 +59,7 @@ extension TrainConfiguration {
     if isComplete { try checkCombinations(options) }
   }
 
-  private static func packing(_ options: ParsedOptions) throws(UserError) -> Packing {
+  static func packing(_ options: ParsedOptions) throws(UserError) -> Packing {
     let maxLength = options.integer("max-length")
     let tokens = options.integerIfAny("pack-tokens")
     if let samples = options.integerIfAny("samples-per-pack") {
@@ -79,15 +82,20 @@ extension TrainConfiguration {
 
   private func checkCombinations(_ options: ParsedOptions) throws(UserError) {
     try checkModelAndData(options)
-    if evaluationData != nil && samples.data == nil {
+    for name in ["eval-data", "holdout"] where options.isGiven(name) && samples.data.isEmpty {
       throw options.error(
-        "eval-data", "given without --data; the embedded demo has its own held-out samples",
-        fix: "add --model and --data, or leave --eval-data out")
+        name, "given without --data; the embedded demo has its own held-out samples",
+        fix: "add --model and --data, or leave --\(name) out")
     }
-    if evaluationSteps > 0 && samples.data != nil && evaluationData == nil {
+    if evaluationData != nil && holdOut != nil {
+      throw options.error(
+        "holdout", "given together with --eval-data; the evaluation loss is of one of them",
+        fix: "leave one of the two out")
+    }
+    if evaluationSteps > 0, !samples.data.isEmpty, evaluationData == nil, holdOut == nil {
       throw options.error(
         "eval-steps", "\(evaluationSteps), but there is nothing to evaluate on",
-        fix: "add --eval-data, or leave --eval-steps out")
+        fix: "add --eval-data or --holdout, or leave --eval-steps out")
     }
     if resumes && output == nil {
       throw options.error(
@@ -119,6 +127,7 @@ extension TrainConfiguration {
     }
     return base.settings + samples.settings + [
       ("eval-data", .init(evaluationData)),
+      ("holdout", .init(holdOut)),
       ("train-on", .string(trainOn.rawValue)),
       ("pack-tokens", .init(packTokens)),
       ("samples-per-pack", .init(samplesPerPack)),
@@ -149,5 +158,22 @@ extension TrainConfiguration {
       ("logging-steps", .integer(loggingSteps)),
       ("keep-checkpoints", .integer(keepCheckpoints)),
     ]
+  }
+}
+
+extension HoldOut {
+  /// The value of `--holdout`: a number with a point is a part, one without is a count.
+  init?(_ text: String?, _ options: ParsedOptions) throws(UserError) {
+    guard let text else { return nil }
+    let isDecimal = text.allSatisfy { $0.isASCII && ($0.isNumber || $0 == ".") }
+    if isDecimal, let count = Int(text), count > 0 {
+      self = .count(count)
+    } else if isDecimal, text.contains("."), let part = Double(text), part > 0, part < 1 {
+      self = .fraction(part)
+    } else {
+      throw options.error(
+        "holdout", "\"\(text.prefix(80))\" is neither a part between 0 and 1 nor a number of rows",
+        fix: "write --holdout 0.05 for a twentieth of the rows, or --holdout 200 for 200 rows")
+    }
   }
 }

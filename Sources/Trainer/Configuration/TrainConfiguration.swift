@@ -1,3 +1,4 @@
+package import Data
 package import Model
 
 /// Every setting of `train`, checked.
@@ -18,6 +19,9 @@ package struct TrainConfiguration: Sendable, Equatable {
   package var base: ModelOptions
   package var samples: SampleOptions
   package var evaluationData: String?
+  /// Rows of the data that are kept for the evaluation loss, as the user wrote it; nil: none.
+  package var holdOut: String?
+  package var heldOutRows: HoldOut?
   /// Where the run goes; nil: a free directory under `runs`, see ``OutputDirectory``.
   package var output: String?
   package var resumes: Bool

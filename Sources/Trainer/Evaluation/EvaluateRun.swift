@@ -21,10 +21,18 @@ struct EvaluateRun {
       configuration.base, directory: directory, group: group, environment: environment)
     let shape = session.base.configuration
     group.progress.enter(.data)
-    let set = try SampleSet(
-      path: configuration.samples.data ?? demo?.heldOutData ?? "", options: configuration.samples,
-      trainOn: .completion, modelDirectory: directory, vocabularySize: shape.vocabularySize,
-      limit: configuration.limit, keepsQuestions: configuration.maxNewTokens > 0)
+    var sources = configuration.samples.data
+    if let demo { sources = [DataSource(path: demo.heldOutData)] }
+    let set = try SampleSet.load(
+      SampleSet.Request(
+        sources: sources, options: configuration.samples, trainOn: .completion,
+        modelDirectory: directory, vocabularySize: shape.vocabularySize,
+        limit: configuration.limit, keepsQuestions: configuration.maxNewTokens > 0),
+      cache: TokenCache(
+        configuration.samples, group: group, environment: environment,
+        reporter: session.reporter)
+    ).training
+    try set.checkAgreement(group)
     let adapter = try configuration.adapter.map { path throws(UserError) in
       try AdapterFile(directory: path, configuration: shape, base: session.base.files)
     }

@@ -4,8 +4,10 @@ internal import Model
 
 /// The loss over a fixed list of packs, on any number of ranks.
 struct LossEvaluation {
-  let packs: [PackInput]
-  let group: any ProcessGroup
+  /// Samples of each pack, which is read when its turn comes.
+  private let packs: [[Int]]
+  private let samples: SampleList
+  private let group: any ProcessGroup
 
   /// Packs of consecutive samples, formed without regard to ranks.
   ///
@@ -13,21 +15,22 @@ struct LossEvaluation {
   ///   - samples: of the held-out data.
   ///   - packTokens: the most tokens of a pack; a longer sample is one by itself.
   ///   - group: the ranks.
-  init(samples: [Sample], packTokens: Int, group: any ProcessGroup) {
+  init(samples: SampleList, packTokens: Int, group: any ProcessGroup) {
+    self.samples = samples
     self.group = group
-    var packs: [PackInput] = []
+    var packs: [[Int]] = []
     var pending: [Int] = []
     var count = 0
     for index in samples.indices {
-      let length = samples[index].tokens.count
+      let length = samples.tokenCount(index)
       if !pending.isEmpty && count + length > packTokens {
-        packs.append(PackInput(Pack(pending, of: samples)))
+        packs.append(pending)
         (pending, count) = ([], 0)
       }
       pending.append(index)
       count += length
     }
-    if !pending.isEmpty { packs.append(PackInput(Pack(pending, of: samples))) }
+    if !pending.isEmpty { packs.append(pending) }
     self.packs = packs
   }
 
@@ -35,10 +38,12 @@ struct LossEvaluation {
   var shapes: [PackShape] {
     packs.map { pack in
       PackShape(
-        tokens: pack.tokens.count, targets: pack.targets.count,
-        longest: zip(pack.boundaries, pack.boundaries.dropFirst()).map { $1 - $0 }.max() ?? 1)
+        tokens: pack.reduce(0) { $0 + samples.tokenCount($1) }, targets: targets(of: pack),
+        longest: pack.map { samples.tokenCount($0) }.max() ?? 1)
     }
   }
+
+  private func targets(of pack: [Int]) -> Int { pack.reduce(0) { $0 + samples.targetTokens($1) } }
 
   /// Nats per target token; the same on every rank and for any number of ranks.
   ///
@@ -59,12 +64,12 @@ struct LossEvaluation {
         try model.skipPass(isTraining: false)
         continue
       }
-      let pack = packs[runs[group.rank].lowerBound + turn]
+      let pack = PackInput(try Pack(packs[runs[group.rank].lowerBound + turn], of: samples))
       let pass = try model.forward(pack, retention: .nothing)
       sums.append(try model.loss(pass, gradientScale: nil).lossSum)
       progress(sums.count, runs[group.rank].count)
     }
     let all = try group.allGather(sums, counts: runs.map(\.count))
-    return all.reduce(0, +) / Double(max(1, packs.reduce(0) { $0 + $1.targets.count }))
+    return all.reduce(0, +) / Double(max(1, packs.reduce(0) { $0 + targets(of: $1) }))
   }
 }

@@ -85,8 +85,8 @@ struct MemoryCheck {
       var largest = PackShape(tokens: 1, targets: 1, longest: longest)
       for step in 1...max(1, packs.totalSteps) {
         for pack in packs.packs(ofStep: step) {
-          largest.tokens = max(largest.tokens, pack.reduce(0) { $0 + samples[$1].tokens.count })
-          largest.targets = max(largest.targets, pack.reduce(0) { $0 + samples[$1].targetTokens })
+          largest.tokens = max(largest.tokens, pack.reduce(0) { $0 + samples.tokenCount($1) })
+          largest.targets = max(largest.targets, pack.reduce(0) { $0 + samples.targetTokens($1) })
         }
       }
       return largest
@@ -100,8 +100,9 @@ struct MemoryCheck {
         targets: min(count, summary.targetTokens), longest: longest)
     case .samples(let count):
       // The longest samples together.
-      let tokens = samples.map(\.tokens.count).sorted().suffix(count).reduce(0, +)
-      let targets = samples.map(\.targetTokens).sorted().suffix(count).reduce(0, +)
+      let tokens = samples.lengths.sorted().suffix(count).reduce(0, +)
+      let targets = samples.indices.map { samples.targetTokens($0) }.sorted().suffix(count).reduce(
+        0, +)
       return PackShape(tokens: tokens, targets: targets, longest: longest)
     }
   }

@@ -1,4 +1,5 @@
 internal import Compute
+internal import Data
 internal import DistributedTraining
 internal import Model
 internal import Optim
@@ -16,7 +17,8 @@ struct RunState {
   /// Settings that a resumed run may change: where and how often things are written, the number
   /// of steps, and where it computes.
   private static let changeableSettings: Set<String> = [
-    "output", "eval-data", "eval-steps", "save-steps", "logging-steps", "keep-checkpoints",
+    "output", "eval-data", "cache", "no-cache", "eval-steps", "save-steps", "logging-steps",
+    "keep-checkpoints",
     "max-steps", "epochs", "threads", "device", "shard", "shard-group", "gradient-checkpointing",
     "model", "data",
     "init-adapter",
@@ -31,7 +33,7 @@ struct RunState {
     where !Self.changeableSettings.contains(name) && !value.isNull {
       identity["--\(name)"] = value
     }
-    identity["digest of the data"] = .string(training.digest)
+    identity["digest of the data"] = .string(training.dataset.digest)
     identity["digest of the base"] = .string(base.digest)
     self.identity = identity
 

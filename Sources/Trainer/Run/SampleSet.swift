@@ -15,129 +15,43 @@ struct SampleSet {
   /// What ends a turn in the questions' chat template.
   let turnEndIDs: Set<Int32>
 
-  /// Reads a dataset.
+  /// What is read, and how.
+  struct Request {
+    var sources: [DataSource]
+    var options: SampleOptions
+    var trainOn: TrainConfiguration.TrainOn
+    /// Has the tokenizer.
+    var modelDirectory: String
+    /// Token ids lie below it.
+    var vocabularySize: Int
+    /// The first rows of each file only; nil for all.
+    var limit: Int?
+    /// Whether prompts and answers are kept for the exact match.
+    var keepsQuestions = false
+    var holdOut: HoldOut?
+  }
+
+  /// Reads data files.
   ///
   /// - Parameters:
-  ///   - path: JSONL.
-  ///   - options: templates and lengths.
-  ///   - trainOn: which tokens are targets.
-  ///   - modelDirectory: has the tokenizer.
-  ///   - vocabularySize: token ids lie below it.
-  ///   - limit: the first rows only; nil for all.
-  ///   - keepsQuestions: whether prompts and answers are kept for the exact match.
-  ///   - progress: called with bytes done and in all.
-  /// - Throws: ``UserError`` for whatever is wrong with it.
-  init(
-    path: String, options: SampleOptions, trainOn: TrainConfiguration.TrainOn,
-    modelDirectory: String, vocabularySize: Int, limit: Int? = nil,
-    keepsQuestions: Bool = false,
-    progress: (@Sendable (_ done: Int, _ total: Int) -> Void)? = nil
-  ) throws {
-    let reader = try DatasetReader(
-      path: path,
-      prompt: options.prompt.map { text throws(UserError) in
-        try RowTemplate(text, name: "--prompt")
-      },
-      completion: options.completion.map { text throws(UserError) in
-        try RowTemplate(text, name: "--completion")
-      },
-      vocabularySize: vocabularySize)
-    let tokenizer: LoadedTokenizer?
-    do {
-      tokenizer = try Self.tokenizer(of: modelDirectory, vocabularySize: vocabularySize)
-    } catch {
-      // Rows of tokens need none, so that one of an unknown kind does not matter.
-      guard (try? reader.holdsTokens()) == true else { throw error }
-      tokenizer = nil
+  ///   - request: which, and how.
+  ///   - cache: keeps their tokens.
+  /// - Returns: what is trained or evaluated, and what is held out.
+  /// - Throws: ``UserError`` for whatever is wrong with them.
+  static func load(_ request: Request, cache: TokenCache) throws -> (
+    training: SampleSet, heldOut: SampleSet?
+  ) {
+    let tokenized = try TokenizedFiles(request, cache: cache)
+    let (training, heldOut) = try Dataset.make(
+      tokenized.sources, with: tokenized.builder, holdOut: request.holdOut)
+    let (questions, turnEndIDs) =
+      request.keepsQuestions ? try tokenized.questions(limit: request.limit) : ([], [])
+    func set(_ dataset: Dataset, _ questions: [MatchEvaluation.Question]) -> SampleSet {
+      SampleSet(
+        dataset: dataset, tokenizer: tokenized.tokenizer, questions: questions,
+        formatSummary: tokenized.formatSummary, turnEndIDs: turnEndIDs)
     }
-    let chatTemplates = Result { () throws(UserError) in
-      try ChatTemplates.load(
-        directory: modelDirectory, path: options.chatTemplate, date: options.templateDate)
-    }
-    let builder = SampleBuilder(
-      tokenizer,
-      settings: SampleBuilder.Settings(
-        trainOn: SampleBuilder.TrainOn(rawValue: trainOn.rawValue) ?? .completion,
-        maxLength: options.maxLength,
-        overlength: SampleBuilder.Overlength(rawValue: options.overlength.rawValue) ?? .error),
-      chatTemplates: chatTemplates)
-    dataset = try builder.build(reader, limit: limit, progress: progress)
-    formatSummary = try Self.summary(reader, chatTemplates, options)
-    self.tokenizer = tokenizer
-
-    var questions: [MatchEvaluation.Question] = []
-    var turnEndIDs: Set<Int32> = []
-    if let tokenizer, keepsQuestions {
-      let bos = tokenizer.addsBOS ? tokenizer.tokenizer.bosID.map { [$0] } ?? [] : []
-      try reader.forEachRow { row, _ in
-        guard questions.count < limit ?? .max else { return }
-        switch row {
-        case .pair(let prompt, let completion):
-          questions.append(
-            MatchEvaluation.Question(
-              prompt: bos + (try tokenizer.tokenizer.encode(prompt, isContinuation: false)),
-              answer: completion))
-        case .conversation(let conversation):
-          let encoder = ConversationEncoder(
-            try chatTemplates.get().template(of: conversation), tokenizer.tokenizer)
-          if let question = try encoder.question(conversation) {
-            questions.append(
-              MatchEvaluation.Question(prompt: question.prompt, answer: question.answer))
-            if let id = question.endID { turnEndIDs.insert(id) }
-          }
-        case .text, .tokens: return
-        }
-      }
-    }
-    self.questions = questions
-    self.turnEndIDs = turnEndIDs
-  }
-
-  private static func summary(
-    _ reader: DatasetReader, _ templates: Result<ChatTemplates, UserError>, _ options: SampleOptions
-  ) throws(UserError) -> String {
-    guard let format = try reader.rowFormat() else { return "" }
-    guard case .conversation = format, let templates = try? templates.get() else {
-      return format.summary
-    }
-    let date = templates.usesDate ? ", today is \(options.templateDate.text)" : ""
-    return format.summary + "; chat template \(templates.path)" + date
-  }
-
-  /// The tokenizer of a model directory; nil where there is none.
-  private static func tokenizer(of directory: String, vocabularySize: Int) throws(UserError)
-    -> LoadedTokenizer?
-  {
-    let isThere = TokenizerFactory.fileNames.contains {
-      $0.hasPrefix("tokenizer.") && FileSystem.exists("\(directory)/\($0)")
-    }
-    guard isThere else { return nil }
-    let loaded = try TokenizerFactory.load(directory: directory)
-    guard loaded.tokenizer.vocabularySize <= vocabularySize else {
-      throw UserError(
-        .badInput, at: loaded.path,
-        "the tokenizer has \(loaded.tokenizer.vocabularySize) tokens, but the model's "
-          + "vocabulary \(vocabularySize)",
-        fix: "use the tokenizer that belongs to the model")
-    }
-    return loaded
-  }
-
-  /// SHA-256 over all tokens and labels.
-  var digest: String {
-    var hash = SHA256()
-    for sample in dataset.samples {
-      let numbers = [Int32(sample.tokens.count)] + sample.tokens + sample.labels
-      hash.update(
-        numbers.flatMap { number in
-          let bits = UInt32(bitPattern: number)
-          return [
-            UInt8(truncatingIfNeeded: bits), UInt8(truncatingIfNeeded: bits >> 8),
-            UInt8(truncatingIfNeeded: bits >> 16), UInt8(truncatingIfNeeded: bits >> 24),
-          ]
-        })
-    }
-    return hash.finish()
+    return (set(training, questions), heldOut.map { set($0, []) })
   }
 
   /// Ids that end a generated text: the tokenizer's, those of config.json and of the chat template.
@@ -145,5 +59,38 @@ struct SampleSet {
     var ids = turnEndIDs.union(configuration.eosIDs.map { Int32(truncatingIfNeeded: $0) })
     if let id = tokenizer?.tokenizer.eosID { ids.insert(id) }
     return ids
+  }
+
+  /// Throws on ranks whose host has other data than the first rank's.
+  func checkAgreement(_ group: any ProcessGroup) throws {
+    guard group.worldSize > 1, try group.broadcast(dataset.digest) != dataset.digest else { return }
+    throw UserError(
+      .badInput, at: "--data", "rank \(group.rank) has other samples than rank 0",
+      fix: "copy the same data and tokenizer files to every host")
+  }
+
+  /// Tells the user what was read.
+  ///
+  /// - Parameters:
+  ///   - reporter: takes the lines.
+  ///   - label: what the samples are for.
+  func report(_ reporter: Reporter, label: String = "data") {
+    for source in dataset.sources {
+      let origin = source.store.origin
+      let names = origin.columns.prefix(8) + (origin.columns.count > 8 ? ["..."] : [])
+      let weight = source.weight == 1 ? "" : ", weight \(OptionValue.number(source.weight).text)"
+      reporter.note(
+        "\(label) \(origin.path): \(origin.format), \(source.store.rowCount) rows of "
+          + names.joined(separator: ", ") + weight)
+    }
+    reporter.note("rows: \(formatSummary)")
+    let summary = dataset.summary
+    var line =
+      "\(label): \(summary.rows) rows, \(summary.tokens) tokens, "
+      + "\(summary.targetTokens) trained, longest \(summary.longest)"
+    if summary.dropped > 0 { line += ", \(summary.dropped) dropped as too long" }
+    if summary.truncated > 0 { line += ", \(summary.truncated) prompts cut" }
+    if summary.split > 0 { line += ", \(summary.split) split; \(dataset.samples.count) samples" }
+    reporter.note(line)
   }
 }

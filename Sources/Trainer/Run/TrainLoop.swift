@@ -9,7 +9,7 @@ internal import Support
 struct TrainLoop {
   let configuration: TrainConfiguration
   var plan: PackPlan
-  let samples: [Sample]
+  let samples: SampleList
   let step: TrainStep
   let evaluation: LossEvaluation?
   let files: RunFiles
@@ -18,7 +18,7 @@ struct TrainLoop {
   private var group: any ProcessGroup { step.group }
 
   init(
-    configuration: TrainConfiguration, plan: PackPlan, samples: [Sample], step: TrainStep,
+    configuration: TrainConfiguration, plan: PackPlan, samples: SampleList, step: TrainStep,
     evaluation: LossEvaluation?, files: RunFiles, reporter: Reporter
   ) {
     self.configuration = configuration
@@ -58,7 +58,7 @@ struct TrainLoop {
       group.progress.enter(.step, step: number)
       let start = SteadyClock.seconds()
       let sentBefore = bytesSent
-      let (stepPlan, packs) = plan.makeStep(number, of: samples, on: group)
+      let (stepPlan, packs) = try plan.makeStep(number, of: samples, on: group)
       let result = try step.run(stepPlan, packs: packs)
       let sent = Double(bytesSent - sentBefore)
       let seconds = SteadyClock.seconds() - start

@@ -19,7 +19,6 @@ struct TrainRun {
     let isDemo = configuration.isDemo
     let demo = isDemo ? try Demo.materialize(cacheDirectory: environment.cacheDirectory) : nil
     let modelDirectory = configuration.base.model ?? demo?.model ?? ""
-    let dataPath = configuration.samples.data ?? demo?.trainingData ?? ""
     let heldOutPath = configuration.evaluationData ?? demo?.heldOutData
 
     let opening = try ModelOpening(
@@ -29,25 +28,31 @@ struct TrainRun {
     let progress = group.progress
     progress.enter(.data)
     let heldBefore = PeakMemory.heldByteCount()
-    let training = try SampleSet(
-      path: dataPath, options: configuration.samples, trainOn: configuration.trainOn,
-      modelDirectory: modelDirectory, vocabularySize: shape.vocabularySize
-    ) { _, _ in progress.move() }
-    let heldOut = try heldOutPath.map {
-      try SampleSet(
-        path: $0, options: configuration.samples, trainOn: configuration.trainOn,
-        modelDirectory: modelDirectory, vocabularySize: shape.vocabularySize,
-        keepsQuestions: isDemo
-      ) { _, _ in progress.move() }
+    let cache = try TokenCache(
+      configuration.samples, group: group, environment: environment, reporter: reporter)
+    var request = SampleSet.Request(
+      sources: configuration.samples.data, options: configuration.samples,
+      trainOn: configuration.trainOn, modelDirectory: modelDirectory,
+      vocabularySize: shape.vocabularySize, holdOut: configuration.heldOutRows)
+    if let demo { request.sources = [DataSource(path: demo.trainingData)] }
+    var (training, heldOut) = try SampleSet.load(request, cache: cache)
+    if let heldOutPath {
+      request.sources = [DataSource(path: heldOutPath)]
+      request.keepsQuestions = isDemo
+      request.holdOut = nil
+      heldOut = try SampleSet.load(request, cache: cache).training
     }
-    report(training, dataPath, reporter)
+    try training.checkAgreement(group)
+    training.report(reporter)
+    if let heldOut { heldOut.report(reporter, label: "held out") }
 
     let plan = try PackPlan(
-      lengths: training.dataset.lengths,
+      lengths: training.dataset.samples.lengths,
       settings: PackPlan.Settings(
         filling: configuration.filling, packsPerStep: configuration.packsPerStep,
         shuffle: configuration.shuffles, seed: UInt64(bitPattern: Int64(configuration.seed)),
         epochs: configuration.epochs, maxSteps: configuration.maxSteps))
+    reporter.note(plan.summary)
     if configuration.packsPerStep < group.worldSize {
       reporter.note(
         "warning: \(group.worldSize) ranks, but a step has \(configuration.packsPerStep) packs; "
@@ -173,17 +178,6 @@ struct TrainRun {
     return output
   }
 
-  private func report(_ set: SampleSet, _ path: String, _ reporter: Reporter) {
-    let summary = set.dataset.summary
-    var line =
-      "data \(path): \(summary.rows) rows, \(summary.tokens) tokens, "
-      + "\(summary.targetTokens) trained, longest \(summary.longest)"
-    if summary.dropped > 0 { line += ", \(summary.dropped) dropped as too long" }
-    if summary.truncated > 0 { line += ", \(summary.truncated) prompts cut" }
-    reporter.note(line)
-    if !configuration.isDemo { reporter.note("rows: \(set.formatSummary)") }
-  }
-
   private func demoQuestions(_ set: SampleSet, _ shape: ModelConfiguration) -> MatchEvaluation? {
     set.tokenizer.map {
       MatchEvaluation(
@@ -195,7 +189,7 @@ struct TrainRun {
 }
 
 extension TrainConfiguration {
-  var isDemo: Bool { base.model == nil && samples.data == nil }
+  var isDemo: Bool { base.model == nil && samples.data.isEmpty }
 
   var filling: PackPlan.Filling {
     switch packing {

@@ -134,10 +134,13 @@ final class SelfTestStage {
         preconditionFailure("no arguments ask for no help")
       }
       let settings = try TrainConfiguration(options.replacingDefaults(Demo.settings))
-      list = try SampleSet(
-        path: demo.trainingData, options: settings.samples, trainOn: settings.trainOn,
-        modelDirectory: demo.model, vocabularySize: 1024, limit: count
-      ).dataset.samples
+      let samples = try SampleSet.load(
+        SampleSet.Request(
+          sources: [DataSource(path: demo.trainingData)], options: settings.samples,
+          trainOn: settings.trainOn, modelDirectory: demo.model, vocabularySize: 1024, limit: count),
+        cache: TokenCache()
+      ).training.dataset.samples
+      list = try samples.indices.map { try samples.sample($0) }
     }
     sampleLists[model.weights] = list
     return list

@@ -193,7 +193,7 @@ struct TrialRun {
   mutating func train(_ numbers: ClosedRange<Int>) throws -> [StepMetrics] {
     var metrics: [StepMetrics] = []
     for number in numbers {
-      let (stepPlan, packs) = plan.makeStep(number, of: samples, on: group)
+      let (stepPlan, packs) = try plan.makeStep(number, of: SampleList(samples), on: group)
       metrics.append(try step.run(stepPlan, packs: packs))
     }
     return metrics
