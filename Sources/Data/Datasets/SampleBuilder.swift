@@ -155,8 +155,6 @@ package struct SampleBuilder: Sendable {
     }
   }
 
-  /// The token that ends an answer, where there is one.
-  var eosID: Int32? { tokenizer?.eosID }
   /// The token that begins sequences, whether or not it is put before rows.
   var tokenizerBOS: Int32? { tokenizer?.bosID }
 }
