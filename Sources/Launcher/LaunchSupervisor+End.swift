@@ -35,6 +35,10 @@ extension LaunchSupervisor {
       if monitor.error == nil && status > 128 { printer.tell("error: " + text) }
       return (status, monitor.error.map(\.text) ?? text)
     }
+    if let mpirunSignal {
+      printer.tell("error: mpirun was ended by signal \(mpirunSignal); all ranks were stopped")
+      return (status, "mpirun was ended by signal \(mpirunSignal)")
+    }
     if var end = errors.messages.lazy.compactMap({ JobEnd(message: $0) }).first {
       // When several ranks fail alike, name the one whose words were printed.
       if let named = end.rank, end.signal == nil, errors.ranksOfFirstError.contains(named) {

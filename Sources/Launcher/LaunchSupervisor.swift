@@ -44,6 +44,8 @@ struct LaunchSupervisor: ~Copyable {
   private static let killSeconds = 3.0
   /// How long mpirun may take to tell why a rank has ended.
   private static let explanationSeconds = 4.0
+  /// How long mpirun may stay after its ranks: a daemon of its own on another host may be stopped.
+  private static let leaveSeconds = 10.0
   /// How often things are looked at, and how long a part of a line is held back.
   private static let tickMilliseconds: Int32 = 50
 
@@ -55,6 +57,11 @@ struct LaunchSupervisor: ~Copyable {
   private var terminateTime: Double?
   private var killTime: Double?
   private var isEnding = false
+  /// When all ranks had ended, and what the job ends with then, should mpirun not end by itself.
+  private var ranksEnded: (time: Double, code: Int32)?
+  private var overrulingCode: Int32?
+  /// The signal that ended mpirun itself.
+  private(set) var mpirunSignal: Int32?
   private(set) var verdict: JobJudge.Verdict?
 
   init(_ job: Job, server: consuming ControlServer) {
@@ -138,6 +145,7 @@ struct LaunchSupervisor: ~Copyable {
       var status: Int32 = 0
       if unsafe waitpid(process, &status, WNOHANG) == process {
         exitCode = status & 0x7F == 0 ? (status >> 8) & 0xFF : 128 + (status & 0x7F)
+        if status & 0x7F != 0 && !isEnding { mpirunSignal = status & 0x7F }
         endTime = now
         // What may have outlived it.
         monitor.tell(.end)
@@ -147,7 +155,7 @@ struct LaunchSupervisor: ~Copyable {
     }
     remains.end()
     printer.flush()
-    let code = exitCode ?? ExitCode.failure
+    let code = overrulingCode ?? exitCode ?? ExitCode.failure
     if code != ExitCode.success || isEnding { sweepHosts() }
     return code
   }
@@ -164,6 +172,15 @@ struct LaunchSupervisor: ~Copyable {
     } else if let deadline = stopDeadline, now > deadline, !isEnding {
       printer.tell("the ranks have not saved within \(Int(job.graceSeconds)) s; ending them")
       end(process, now: now)
+    }
+    if !isEnding, let code = monitor.endCode {
+      let ended = ranksEnded ?? (now, code)
+      ranksEnded = ended
+      if now - ended.time > Self.leaveSeconds {
+        overrulingCode = code
+        printer.tell("warning: all ranks have ended but mpirun does not; ending it")
+        end(process, now: now)
+      }
     }
     guard verdict == nil, !isEnding, let found = monitor.verdict(now: now) else { return }
     // mpirun knows how the rank has ended and stops the others.

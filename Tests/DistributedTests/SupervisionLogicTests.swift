@@ -73,7 +73,7 @@ import Testing
     var judge = judge(2, seconds: 10)
     for second in 0...100 {
       let now = Double(second)
-      judge.report(report(collectives: 5, moves: 9, operation: "exchange"), rank: 0, now: now)
+      judge.report(report(collectives: 5, moves: 60, operation: "exchange"), rank: 0, now: now)
       judge.report(report(collectives: 4, moves: second), rank: 1, now: now)
       #expect(judge.verdict(now: now) == nil)
     }
@@ -264,7 +264,7 @@ import Testing
   @Test func messagesAreReadBack() {
     var report = RankReport()
     (report.phase, report.step, report.operation) = (.checkpoint, 12, "all gather")
-    (report.entries, report.collectives, report.moves) = (7, 40, 99)
+    (report.entries, report.collectives, report.moves, report.movesAtEntry) = (7, 40, 99, 55)
     let messages: [ControlMessage] = [
       .hello(token: "abc", rank: 3, process: 77, host: "node-a", job: 1 << 31), .report(report),
       .report(RankReport()), .output("runs/a b%\n\u{e9}"), .saved(step: 5),
@@ -282,8 +282,8 @@ import Testing
 
   @Test(arguments: [
     "", "hello", "hello 1 abc 0 1 a 1", "hello 2 abc -1 1 a 1", "hello 2 abc 9999999999 1 a 1",
-    "hello 2 abc 0 0 a 1", "hello 2 abc 0 1 a -1", "hello 2 abc 0 1 a", "at nowhere 1 1 1 1 ",
-    "at step -1 1 1 1 ", "at step 1 1", "welcome", "welcome 0", "output ",
+    "hello 2 abc 0 0 a 1", "hello 2 abc 0 1 a -1", "hello 2 abc 0 1 a", "at nowhere 1 1 1 1 1 ",
+    "at step -1 1 1 1 1 ", "at step 1 1 1 1 2 ", "at step 1 1", "welcome", "welcome 0", "output ",
     "output %zz", "output %4", "saved x", "failed 256 1 x", "done -1", "alive 1", "\u{1}", "é",
   ])
   func whatIsNoMessageIsRefused(_ line: String) {

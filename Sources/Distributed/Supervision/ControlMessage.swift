@@ -37,7 +37,8 @@ package enum ControlMessage: Sendable, Equatable {
       case .report(let report):
         [
           "at", report.phase.rawValue, "\(report.step)", "\(report.entries)",
-          "\(report.collectives)", "\(report.moves)", Self.encode(report.operation),
+          "\(report.collectives)", "\(report.moves)", "\(report.movesAtEntry)",
+          Self.encode(report.operation),
         ]
       case .output(let path): ["output", Self.encode(path)]
       case .saved(let step): ["saved", "\(step)"]
@@ -69,14 +70,16 @@ package enum ControlMessage: Sendable, Equatable {
         let job: UInt32 = number(6, 0...UInt32.max)
       else { return nil }
       self = .hello(token: words[2], rank: rank, process: process, host: host, job: job)
-    case ("at", 7):
+    case ("at", 8):
       var report = RankReport()
       guard let phase = JobPhase(rawValue: words[1]), let step: Int = number(2, 0...Int.max),
         let entries: Int = number(3, 0...Int.max), let collectives: Int = number(4, 0...Int.max),
-        let moves: Int = number(5, 0...Int.max), let operation = Self.decode(words[6])
+        let moves: Int = number(5, 0...Int.max), let movesAtEntry: Int = number(6, 0...moves),
+        let operation = Self.decode(words[7])
       else { return nil }
       (report.phase, report.step, report.operation) = (phase, step, operation)
-      (report.entries, report.collectives, report.moves) = (entries, collectives, moves)
+      (report.entries, report.collectives) = (entries, collectives)
+      (report.moves, report.movesAtEntry) = (moves, movesAtEntry)
       self = .report(report)
     case ("output", 2):
       guard let path = Self.decode(words[1]), !path.isEmpty else { return nil }

@@ -28,16 +28,15 @@ package struct JobJudge: Sendable {
     var report = RankReport()
     var lastHeard: Double
     var lastMove: Double
-    /// When it entered its phase, and how often it had moved by then.
+    /// When it entered its phase.
     var phaseStart: Double
-    var movesBefore = 0
     var closed: Double?
     var isDone = false
     /// The longest times from which it went on, by phase: without a move, and in the whole phase.
     var longestPause: [JobPhase: Double] = [:]
     var longestPhase: [JobPhase: Double] = [:]
 
-    var movesInPhase: Int { report.moves - movesBefore }
+    var movesInPhase: Int { report.moves - report.movesAtEntry }
   }
 
   private let limits: Limits
@@ -67,7 +66,7 @@ package struct JobJudge: Sendable {
     }
     if report.entries != rank.report.entries {
       rank.longestPhase[phase] = max(rank.longestPhase[phase] ?? 0, now - rank.phaseStart)
-      (rank.phaseStart, rank.movesBefore) = (now, report.moves)
+      rank.phaseStart = now
     }
     rank.report = report
     ranks[index] = rank

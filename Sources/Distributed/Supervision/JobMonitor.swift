@@ -10,6 +10,8 @@ package struct JobMonitor: ~Copyable {
   package private(set) var failedRanks: Set<Int> = []
   /// The exit code of the first rank that has said it ends without success.
   package private(set) var failureCode: Int32?
+  /// What the job would end with, from what the ranks have said.
+  private var lastCode = ExitCode.success
   /// The run's directory, where rank 0 has told it.
   package private(set) var output: String?
   /// The newest checkpoint that rank 0 has told of; 0 for none.
@@ -84,9 +86,15 @@ package struct JobMonitor: ~Copyable {
 
   private mutating func ends(_ rank: Int, _ code: Int32) {
     judge.done(rank: rank)
+    lastCode = code
     if code != ExitCode.success && code != ExitCode.savedPleaseRequeue && failureCode == nil {
       failureCode = code
     }
+  }
+
+  /// The exit code of a job whose ranks have all said that they end, and have; nil before.
+  package var endCode: Int32? {
+    judge.haveAllEnded && ranks.isEmpty ? failureCode ?? lastCode : nil
   }
 
   /// What is wrong now, if anything.

@@ -18,7 +18,7 @@ package struct JobRemains: Sendable {
 
   /// Ends ranks and Open MPI's daemons of the job, and removes their shared memory.
   ///
-  /// - Returns: how many processes were ended; those that only mark output do not count.
+  /// - Returns: how many processes were ended.
   @discardableResult
   package func end() -> Int {
     var count = 0
@@ -27,7 +27,7 @@ package struct JobRemains: Sendable {
         let state = ProcessTree.state(process), state != "Z", state != "X",
         kill(process, SIGKILL) == 0
       else { continue }
-      if ProcessTree.arguments(process).dropFirst().first != RankOutput.relayCommand { count += 1 }
+      count += 1
     }
     if job != 0 { SharedSegments.remove(job: job) }
     return count

@@ -35,6 +35,7 @@ package final class ProgressReporter: Sendable {
       state.report.phase = phase
       if let step { state.report.step = step }
       state.report.entries += 1
+      state.report.movesAtEntry = state.report.moves
       state.report.moves += 1
       return state.wakeDescriptor
     }

@@ -26,6 +26,8 @@ package struct RankReport: Sendable, Equatable {
   /// Grows with all that the rank does; a rank whose count stands still does nothing. One whose
   /// count grows may still go round in circles.
   package var moves = 0
+  /// ``moves`` when the rank entered its phase.
+  package var movesAtEntry = 0
 
   package init() {}
 
