@@ -79,15 +79,25 @@ final class RankZeroJudge: Sendable {
 
   private func run() {
     var failureDeadline: Double?
+    var lastTime = SteadyClock.seconds()
+    /// When this process went on after it was stopped, and for how long it was.
+    var stop = (end: -Double.infinity, seconds: 0.0)
     while true {
       waitForWords()
       let now = SteadyClock.seconds()
+      if now - lastTime > 2 { stop = (now, now - lastTime) }
+      lastTime = now
       let (verdict, failure) = monitor.withLock { monitor in
         monitor.listen(now: now)
         return (monitor.verdict(now: now), monitor.failureCode)
       }
       if let verdict {
-        let line = "error: \(verdict.text); stopping all ranks\n"
+        let isOwnFault = verdict.kind == .ended && now - stop.end < 2
+        let text =
+          isOwnFault
+          ? "rank 0 was stopped for \(Int(stop.seconds)) s; the others heard nothing and have ended"
+          : verdict.text
+        let line = "error: \(text); stopping all ranks\n"
         RankOutput.writeAll(Array(line.utf8), to: 2)
         end(ExitCode.supervised)
       }
