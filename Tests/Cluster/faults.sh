@@ -30,8 +30,7 @@ rank_on() { processes "$1" "^$program _rank-test" | head -n 1; }
 launcher() { processes host-a "^$program launch" | head -n 1; }
 
 signal() { # SIGNAL PROCESS...
-  [[ -n ${2:-} ]] || fail "there is no process to break"
-  kill "-$1" "${@:2}"
+  if [[ -n ${2:-} ]]; then kill "-$1" "${@:2}"; else fail "there is no process to break"; fi
 }
 
 # MARK: Faults. Each has the words that must be written and the exit code.
