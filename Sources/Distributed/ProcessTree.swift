@@ -4,32 +4,26 @@ internal import Support
 
 /// Processes of this machine, from /proc.
 package enum ProcessTree {
-  /// All processes below `ancestor`.
-  package static func descendants(of ancestor: Int32) -> [Int32] {
-    let names = (try? FileSystem.list("/proc")) ?? []
-    var children: [Int32: [Int32]] = [:]
-    for process in names.compactMap({ Int32($0) }) {
-      guard let line = KernelFile.firstLine("/proc/\(process)/stat"),
-        // The name in parentheses may hold anything; the state and the parent follow it.
-        let end = line.lastIndex(of: ")"),
-        let parent = line[line.index(after: end)...].split(separator: " ").dropFirst().first,
-        let number = Int32(parent)
-      else { continue }
-      children[number, default: []].append(process)
+  /// The letter of /proc: R, S, D, T for a stopped one, Z for one that has ended; nil when there is
+  /// no such process.
+  package static func state(_ process: Int32) -> Substring? {
+    guard let line = KernelFile.firstLine("/proc/\(process)/stat"),
+      // The name in parentheses may hold anything; the state follows it.
+      let end = line.lastIndex(of: ")")
+    else { return nil }
+    return line[line.index(after: end)...].split(separator: " ").first
+  }
+
+  /// The words that a process was started with, its program first.
+  package static func arguments(_ process: Int32) -> [String] {
+    (KernelFile.read("/proc/\(process)/cmdline") ?? []).split(separator: 0).map {
+      String(decoding: $0, as: UTF8.self)
     }
-    var found: [Int32] = []
-    var next = children[ancestor] ?? []
-    while let process = next.popLast() {
-      found.append(process)
-      next += children[process] ?? []
-    }
-    return found
   }
 
   /// Whether a process still exists and runs `program`: its number may have been given to another.
   package static func isProgram(_ process: Int32, _ program: String) -> Bool {
-    let words = (KernelFile.read("/proc/\(process)/cmdline") ?? []).split(separator: 0)
-    return words.first.map { String(decoding: $0, as: UTF8.self) } == program
+    arguments(process).first == program
   }
 
   /// Whether a process of this user was started with a variable of this value.

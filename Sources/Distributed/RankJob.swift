@@ -22,13 +22,16 @@ package enum RankJob {
     _ body: (any ProcessGroup) throws -> Int32
   ) -> Int32 {
     var expected: RankEnvironment?
+    let isUnderMPIRun = environment["OMPI_COMM_WORLD_SIZE"] != nil
     let progress = ProgressReporter()
     do {
       let known = try RankEnvironment(environment)
       expected = known
       try RankOutput.install(rank: known.rank)
-      if let address = ControlAddress(environment) {
-        try RankLink.start(address: address, rank: known.rank, progress: progress)
+      let launcher = ControlAddress(environment)
+      if let launcher {
+        try RankLink.start(
+          address: launcher, supervisor: .launch, rank: known.rank, progress: progress)
       } else if savesOnStop {
         try StopSignals.install(progress)
       }
@@ -36,14 +39,20 @@ package enum RankJob {
         try progress.waiting(in: "the start of MPI") { () throws(UserError) in
           try Rendezvous.start(environment: environment, pieceByteCount: pieceByteCount)
         }, progress: progress)
+      var judge: RankZeroJudge?
+      if launcher == nil && group.worldSize > 1 {
+        judge = try RankZeroJudge.start(
+          group, environment: environment, isUnderMPIRun: isUnderMPIRun)
+      }
       let code = try body(group)
       // A failure of this rank alone must not wait for the others, which MPI's end does.
       if code != ExitCode.success && code != ExitCode.savedPleaseRequeue && group.worldSize > 1 {
         progress.announceEnd(code: code)
-        end(code, isUnderMPIRun: environment["OMPI_COMM_WORLD_SIZE"] != nil)
+        end(code, isUnderMPIRun: isUnderMPIRun)
       }
       try group.shutdown()
       progress.announceEnd(code: code)
+      judge?.waitForOthers()
       return code
     } catch {
       let isAlone = expected.map { $0.worldSize == 1 } ?? true
@@ -51,7 +60,7 @@ package enum RankJob {
       let code = (error as? UserError)?.exitCode ?? ExitCode.failure
       progress.announceFailure("\(error)", code: code)
       if isAlone { return code }
-      end(code, isUnderMPIRun: environment["OMPI_COMM_WORLD_SIZE"] != nil)
+      end(code, isUnderMPIRun: isUnderMPIRun)
     }
   }
 
@@ -64,8 +73,10 @@ package enum RankJob {
     RankOutput.writeAll(Array(text.utf8), to: 2)
   }
 
-  /// Ends this process so that the launcher ends the others.
-  private static func end(_ code: Int32, isUnderMPIRun: Bool) -> Never {
+  /// Ends this process so that mpirun or srun ends the others.
+  static func end(_ code: Int32, isUnderMPIRun: Bool) -> Never {
+    // MPI may not come to an end where ranks are gone: SIGALRM ends this process then.
+    alarm(3)
     fflush(nil)
     // mpirun stops all ranks when one ends without MPI_Finalize. srun does not, unless asked, but
     // it obeys MPI_Abort, which under mpirun only adds noise.

@@ -13,6 +13,9 @@ enum HiddenCommands {
   /// Prints what `launch` has to know of a host before it starts ranks there.
   static let hostReport = "_host-report"
 
+  /// Ends what a job has left on this machine; see ``HostSweep``.
+  static let endJob = "_end-job"
+
   /// Whether a word is, or looks like, a hidden subcommand: all start with `_`.
   static func contains(_ name: String) -> Bool { name.hasPrefix("_") }
 
@@ -29,6 +32,7 @@ enum HiddenCommands {
       guard arguments.count >= 3, let parent = Int32(arguments[1]) else { return ExitCode.usage }
       return endWithParent(parent, Array(arguments[2...]))
     case hostReport: return HostReport.run()
+    case endJob: return HostSweep.endJob()
     case "_rank-test": return RankTest.run(arguments: Array(arguments.dropFirst()))
     default: return nil
     }
@@ -59,6 +63,7 @@ enum HiddenCommands {
 ///     step=NUMBER         report that a step begins
 ///     barrier             wait for all ranks
 ///     hang                compute without end
+///     circle              compute without end and report moves, as if base weights were used
 ///     RANK:exit=CODE      end without a word
 ///     RANK:throw=TEXT     fail as a command does
 ///     RANK:fail=TEXT      fail in a way that a restart may mend
@@ -113,6 +118,12 @@ enum RankTest {
     case "hang":
       let start = SteadyClock.seconds()
       while SteadyClock.seconds() >= start {}
+    case "circle":
+      let start = SteadyClock.seconds()
+      while SteadyClock.seconds() >= start {
+        group.progress.move()
+        usleep(1000)
+      }
     case "exit": _exit(Int32(value) ?? 1)
     case "throw":
       throw UserError(.notFinite, at: "step 3", value, fix: "lower --lr")

@@ -37,7 +37,7 @@ struct JobRestarts {
     while true {
       let server = try ControlServer(
         rankCount: makeJob(options.command).rankCount, isRemote: isRemote,
-        chosen: options.controlAddress)
+        chosen: options.controlAddress, leaseSeconds: options.leaseSeconds)
       var supervisor = LaunchSupervisor(
         makeJob(isFirst ? options.command : resumingCommand), server: server)
       let outcome = try supervisor.run(environment: environment)

@@ -55,13 +55,14 @@ enum LaunchCommand {
     // The backtrace of a rank that crashes takes seconds and can outlive the job.
     scrubber.set("SWIFT_BACKTRACE", "enable=no")
     scrubber.set(TerminalWidth.variable, TerminalWidth.askTerminal().map { "\($0)" })
-    let job = LaunchSupervisor.Job(
+    var job = LaunchSupervisor.Job(
       arguments: [], rankProgram: program, rankCount: rankCount, hosts: hosts,
       isVerbose: options.isVerbose, limits: options.limits, graceSeconds: options.graceSeconds,
       savesOnStop: isTraining)
     var mpirun: MPIRunCommand?
     if !isAlone {
-      var command = try mpirunCommand(
+      var command: MPIRunCommand
+      (command, job.sweep) = try mpirunCommand(
         options, hosts: hosts, rankCount: rankCount, isRemote: isRemote, program: program,
         scrubber: &scrubber)
       command.userSettings = scrubber.settings
@@ -100,7 +101,7 @@ enum LaunchCommand {
   private static func mpirunCommand(
     _ options: LaunchOptions, hosts: Hostfile, rankCount: Int, isRemote: Bool, program: String,
     scrubber: inout EnvironmentScrubber
-  ) throws(UserError) -> MPIRunCommand {
+  ) throws(UserError) -> (MPIRunCommand, HostSweep?) {
     let path = scrubber.environment["PATH"] ?? "/usr/local/bin:/usr/bin:/bin"
     let installation = try MPIInstallation(path: path, environment: scrubber.environment)
     if let library = installation.library, scrubber.environment[Rendezvous.libraryVariable] == nil {
@@ -108,6 +109,7 @@ enum LaunchCommand {
     }
     var shell = try RemoteShell(
       configuration: options.sshConfiguration, directory: Preflight.workingDirectory())
+    var sweep: HostSweep?
     if isRemote {
       shell.useSettings(scrubber.environment)
       if options.networkInterface != nil {
@@ -116,10 +118,13 @@ enum LaunchCommand {
           scrubber.removeSetting("\(name)_exclude")
         }
       }
+      let shellFile = try shellProgram(shell, path: path)
+      sweep = HostSweep(
+        hosts: hosts, program: program, shell: shell, shellProgram: shellFile,
+        environment: scrubber.environment, leaseSeconds: options.leaseSeconds)
       let preflight = Preflight(
         options: options, hosts: hosts, rankCount: rankCount, program: program,
-        installation: installation,
-        shell: shell, shellProgram: try shellProgram(shell, path: path),
+        installation: installation, shell: shell, shellProgram: shellFile,
         environment: scrubber.environment)
       if options.checksHosts { scrubber.set(InstructionSet.variable, try preflight.run()) }
     }
@@ -129,7 +134,7 @@ enum LaunchCommand {
       usesCrossMemory: CrossMemory.isAllowed(), program: program, command: options.command)
     command.shellArguments = shell.setting
     command.networkInterface = options.networkInterface
-    return command
+    return (command, sweep)
   }
 
   /// Whether a host is the one where `launch` runs.

@@ -14,7 +14,7 @@ extension LaunchSupervisor {
     if let verdict {
       return (ExitCode.supervised, verdict.text)
     }
-    if let stopSignal, error == nil, status != ExitCode.success,
+    if let stopSignal, monitor.error == nil, status != ExitCode.success,
       status != ExitCode.savedPleaseRequeue
     {
       printer.tell("stopped by signal \(stopSignal); all ranks have ended")
@@ -32,8 +32,12 @@ extension LaunchSupervisor {
       // Its own words were printed.
       let text = JobEnd(rank: 0, status: status).text(
         rankCount: 1, place: place(ofRank: 0))
-      if error == nil && status > 128 { printer.tell("error: " + text) }
-      return (status, error.map(\.text) ?? text)
+      if monitor.error == nil && status > 128 { printer.tell("error: " + text) }
+      return (status, monitor.error.map(\.text) ?? text)
+    }
+    if let mpirunSignal {
+      printer.tell("error: mpirun was ended by signal \(mpirunSignal); all ranks were stopped")
+      return (status, "mpirun was ended by signal \(mpirunSignal)")
     }
     if var end = errors.messages.lazy.compactMap({ JobEnd(message: $0) }).first {
       // When several ranks fail alike, name the one whose words were printed.

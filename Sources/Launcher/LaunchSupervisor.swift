@@ -18,6 +18,8 @@ struct LaunchSupervisor: ~Copyable {
     var graceSeconds: Double
     /// Whether the ranks save when they are asked to stop.
     var savesOnStop: Bool
+    /// Looks after the other hosts, where there are any.
+    var sweep: HostSweep?
   }
 
   /// How an attempt has ended.
@@ -42,33 +44,30 @@ struct LaunchSupervisor: ~Copyable {
   private static let killSeconds = 3.0
   /// How long mpirun may take to tell why a rank has ended.
   private static let explanationSeconds = 4.0
+  /// How long mpirun may stay after its ranks: a daemon of its own on another host may be stopped.
+  private static let leaveSeconds = 10.0
   /// How often things are looked at, and how long a part of a line is held back.
   private static let tickMilliseconds: Int32 = 50
 
   let job: Job
-  private var server: ControlServer
-  private var judge: JobJudge
+  private(set) var monitor: JobMonitor
   private var printer: RankPrinter
   private(set) var stopSignal: Int32?
   private var stopDeadline: Double?
   private var terminateTime: Double?
   private var killTime: Double?
   private var isEnding = false
+  /// When all ranks had ended, and what the job ends with then, should mpirun not end by itself.
+  private var ranksEnded: (time: Double, code: Int32)?
+  private var overrulingCode: Int32?
+  /// The signal that ended mpirun itself.
+  private(set) var mpirunSignal: Int32?
   private(set) var verdict: JobJudge.Verdict?
-  private(set) var error: JobFailure.ThrownError?
-  private(set) var failedRanks: Set<Int> = []
-  private var output: String?
-  private var savedStep = 0
-  /// Processes below mpirun when it was asked to end, in case they outlive it.
-  private var descendants: [Int32] = []
-  /// Open MPI's number of the job, from the first rank on this machine.
-  private var mpiJob: UInt32?
-  private var lastTick = SteadyClock.seconds()
 
   init(_ job: Job, server: consuming ControlServer) {
     self.job = job
-    self.server = server
-    judge = JobJudge(rankCount: job.rankCount, limits: job.limits, now: SteadyClock.seconds())
+    monitor = JobMonitor(
+      server: server, rankCount: job.rankCount, limits: job.limits, now: SteadyClock.seconds())
     printer = RankPrinter(isVerbose: job.isVerbose)
   }
 
@@ -95,8 +94,8 @@ struct LaunchSupervisor: ~Copyable {
   mutating func run(environment: [String: String]) throws(UserError) -> Outcome {
     let signals = Self.blockSignals()
     var environment = environment
-    environment[ControlAddress.addressVariable] = server.address.text
-    environment[ControlAddress.tokenVariable] = server.address.token
+    environment[ControlAddress.addressVariable] = monitor.address.text
+    environment[ControlAddress.tokenVariable] = monitor.address.token
 
     let pipe = try RankOutput.pipe()
     defer { close(pipe.reading) }
@@ -122,8 +121,8 @@ struct LaunchSupervisor: ~Copyable {
     let status = watch(process, pipe.reading, signals)
     let (exitCode, reason) = finish(status, printer)
     return Outcome(
-      exitCode: exitCode, reason: reason, error: error, output: output, savedStep: savedStep,
-      hasStarted: judge.hasHeardAny, stopSignal: stopSignal)
+      exitCode: exitCode, reason: reason, error: monitor.error, output: monitor.output,
+      savedStep: monitor.savedStep, hasStarted: monitor.judge.hasHeardAny, stopSignal: stopSignal)
   }
 
   // MARK: Watching
@@ -133,7 +132,6 @@ struct LaunchSupervisor: ~Copyable {
     var isInputOpen = true
     var exitCode: Int32?
     var endTime = 0.0
-    lastTick = SteadyClock.seconds()
     while exitCode == nil || (isInputOpen && SteadyClock.seconds() - endTime < 1) {
       if isInputOpen {
         isInputOpen = printer.passOn(from: input, milliseconds: Self.tickMilliseconds)
@@ -141,54 +139,25 @@ struct LaunchSupervisor: ~Copyable {
         usleep(UInt32(Self.tickMilliseconds) * 1000)
       }
       let now = SteadyClock.seconds()
-      for event in server.serve(now: now) { take(event, now: now) }
-      // This process was stopped itself, or starved: it could not hear anybody.
-      if now - lastTick > 1 { judge.paused(now - lastTick) }
-      lastTick = now
+      monitor.listen(now: now)
       while let number = Self.nextSignal(signals) { takeSignal(number, process, now: now) }
       guard exitCode == nil else { continue }
       var status: Int32 = 0
       if unsafe waitpid(process, &status, WNOHANG) == process {
         exitCode = status & 0x7F == 0 ? (status >> 8) & 0xFF : 128 + (status & 0x7F)
+        if status & 0x7F != 0 && !isEnding { mpirunSignal = status & 0x7F }
         endTime = now
         // What may have outlived it.
-        server.broadcast(.end)
+        monitor.tell(.end)
       } else {
         decide(process, now: now)
       }
     }
-    killRemaining()
-    if let mpiJob { SharedSegments.remove(job: mpiJob) }
+    remains.end()
     printer.flush()
-    return exitCode ?? ExitCode.failure
-  }
-
-  private mutating func take(_ event: ControlServer.Event, now: Double) {
-    switch event {
-    case .hello(let rank, let host, let process):
-      judge.hello(rank: rank, host: host, process: process, now: now)
-      if mpiJob == nil && isOwnRank(process) {
-        mpiJob = SharedSegments.job(ofEnvironment: KernelFile.environment(of: process))
-      }
-      if isEnding {
-        server.send(.end, toRank: rank)
-      } else if stopSignal != nil {
-        server.send(.stop, toRank: rank)
-      }
-    case .closed(let rank): judge.closed(rank: rank, now: now)
-    case .message(let rank, let message):
-      switch message {
-      case .report(let report): judge.report(report, rank: rank, now: now)
-      case .output(let path) where rank == 0: output = path
-      case .saved(let step) where rank == 0: savedStep = max(savedStep, step)
-      case .failed(_, let step, let text):
-        if error == nil { error = JobFailure.ThrownError(step: step, text: text) }
-        failedRanks.insert(rank)
-        judge.done(rank: rank)
-      case .done: judge.done(rank: rank)
-      default: break
-      }
-    }
+    let code = overrulingCode ?? exitCode ?? ExitCode.failure
+    if code != ExitCode.success || isEnding { sweepHosts() }
+    return code
   }
 
   private mutating func decide(_ process: Int32, now: Double) {
@@ -204,12 +173,16 @@ struct LaunchSupervisor: ~Copyable {
       printer.tell("the ranks have not saved within \(Int(job.graceSeconds)) s; ending them")
       end(process, now: now)
     }
-    guard verdict == nil, !isEnding, let found = judge.verdict(now: now) else { return }
-    if found.kind == .silent, now - found.since < Self.starvedSeconds,
-      judge.process(ofRank: found.rank).map({ isStarved($0.process, on: $0.host) }) ?? false
-    {
-      return
+    if !isEnding, let code = monitor.endCode {
+      let ended = ranksEnded ?? (now, code)
+      ranksEnded = ended
+      if now - ended.time > Self.leaveSeconds {
+        overrulingCode = code
+        printer.tell("warning: all ranks have ended but mpirun does not; ending it")
+        end(process, now: now)
+      }
     }
+    guard verdict == nil, !isEnding, let found = monitor.verdict(now: now) else { return }
     // mpirun knows how the rank has ended and stops the others.
     if found.kind == .ended && now - found.since < Self.explanationSeconds { return }
     verdict = found
@@ -217,24 +190,10 @@ struct LaunchSupervisor: ~Copyable {
     end(process, now: now)
   }
 
-  /// How long a rank of this machine that is alive and not stopped may be silent: it only gets no
-  /// time on a crowded machine.
-  private static let starvedSeconds = 60.0
-
-  private func isStarved(_ process: Int32, on host: String) -> Bool {
-    guard LaunchCommand.isThisMachine(host),
-      let line = KernelFile.firstLine("/proc/\(process)/stat"),
-      // The state follows the program's name in parentheses.
-      let end = line.lastIndex(of: ")"),
-      let state = line[end...].split(separator: " ").dropFirst().first
-    else { return false }
-    return !["T", "t", "Z", "X"].contains(state)
-  }
-
   /// What the rank was doing, unless it has told an error of its own.
   func place(ofRank rank: Int?) -> (process: Int32, text: String)? {
-    guard let rank, !failedRanks.contains(rank), error == nil else { return nil }
-    return judge.place(ofRank: rank)
+    guard let rank, !monitor.failedRanks.contains(rank), monitor.error == nil else { return nil }
+    return monitor.judge.place(ofRank: rank)
   }
 
   // MARK: Stopping
@@ -244,7 +203,7 @@ struct LaunchSupervisor: ~Copyable {
     if stopSignal == nil && job.savesOnStop && !isEnding {
       stopSignal = number
       stopDeadline = now + job.graceSeconds
-      server.broadcast(.stop)
+      monitor.tell(.stop)
       printer.tell(
         "signal \(number): the ranks save at the end of this step, then end; "
           + "another signal ends at once")
@@ -258,30 +217,27 @@ struct LaunchSupervisor: ~Copyable {
   private mutating func end(_ process: Int32, now: Double) {
     isEnding = true
     // Ranks that are connected end by themselves; what has none yet is told at once.
-    terminateTime = now + (server.ranks.isEmpty ? 0 : Self.noticeSeconds)
+    terminateTime = now + (monitor.ranks.isEmpty ? 0 : Self.noticeSeconds)
     killTime = now + Self.killSeconds
-    descendants = ProcessTree.descendants(of: process)
-    server.broadcast(.end)
+    monitor.tell(.end)
   }
 
   private mutating func killAll(_ process: Int32) {
-    descendants += ProcessTree.descendants(of: process)
     kill(-process, SIGKILL)
-    killRemaining()
+    // The ranks lead process groups of their own.
+    remains.end()
     killTime = nil
   }
 
-  /// Ends ranks of this job that are still on this machine: they lead process groups of their own.
-  private func killRemaining() {
-    for process in Set(descendants + judge.processes.map(\.process)) where isOwnRank(process) {
-      kill(process, SIGKILL)
-    }
+  /// What may be left of this job on a machine.
+  private var remains: JobRemains {
+    JobRemains(
+      token: monitor.address.token, job: monitor.mpiJob, program: job.rankProgram)
   }
 
-  /// Whether a process of this machine is a rank of this job; a rank of another host may have the
-  /// number of any process here.
-  private func isOwnRank(_ process: Int32) -> Bool {
-    ProcessTree.isProgram(process, job.rankProgram)
-      && ProcessTree.hasVariable(process, ControlAddress.tokenVariable, server.address.token)
+  /// Ends what mpirun could not end on other hosts.
+  private mutating func sweepHosts() {
+    guard let sweep = job.sweep else { return }
+    for line in sweep.run(remains) { printer.tell(line) }
   }
 }

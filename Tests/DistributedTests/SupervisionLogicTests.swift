@@ -18,6 +18,7 @@ import Testing
     step: Int = 1, collectives: Int, moves: Int, operation: String = ""
   ) -> RankReport {
     var report = RankReport()
+    report.entries = step
     (report.phase, report.step, report.operation) = (.step, step, operation)
     (report.collectives, report.moves) = (collectives, moves)
     return report
@@ -67,12 +68,12 @@ import Testing
     #expect(verdict?.text.hasSuffix("2 others wait for it") == true)
   }
 
-  /// A rank that works on long is not stuck while it moves, however long the others wait.
+  /// A first step may take long while it moves, however long the others wait.
   @Test func waitingForARankThatMovesIsNoFault() {
     var judge = judge(2, seconds: 10)
     for second in 0...100 {
       let now = Double(second)
-      judge.report(report(collectives: 5, moves: 9, operation: "exchange"), rank: 0, now: now)
+      judge.report(report(collectives: 5, moves: 60, operation: "exchange"), rank: 0, now: now)
       judge.report(report(collectives: 4, moves: second), rank: 1, now: now)
       #expect(judge.verdict(now: now) == nil)
     }
@@ -102,7 +103,84 @@ import Testing
           report(collectives: 5, moves: 9, operation: "exchange"), rank: rank, now: Double(second))
       }
     }
-    #expect(judge.verdict(now: 11)?.text.hasPrefix("all 2 ranks have waited for 11 s") == true)
+    #expect(judge.verdict(now: 11)?.text.contains("all 2 ranks wait: the network") == true)
+  }
+
+  /// Steps 1 and 2 take `seconds`, in which the slow rank moves `moves` times; then it goes on.
+  private func longThirdStep(seconds: Int, moves: Int) -> Double? {
+    var judge = judge(2, seconds: 10)
+    var (now, count) = (0.0, 0)
+    for step in 1...3 {
+      let length = step == 3 ? 1000 : seconds
+      for second in 0..<length {
+        now += 1
+        count += step == 3 ? 1 : moves / seconds
+        judge.report(report(step: step, collectives: 2 * step, moves: count), rank: 1, now: now)
+        let waits = second > 0
+        judge.report(
+          report(
+            step: step, collectives: 2 * step + (waits ? 1 : 0), moves: step * 9,
+            operation: waits ? "exchange" : ""), rank: 0, now: now)
+        if let verdict = judge.verdict(now: now) {
+          #expect(verdict.kind == .stuck && verdict.rank == 1)
+          #expect(verdict.text.contains("has not come to an end for "), "\(verdict.text)")
+          return Double(second)
+        }
+      }
+    }
+    return nil
+  }
+
+  /// Whatever moves inside a step, it may take five times the longest one seen.
+  @Test func aRankThatGoesRoundInCirclesIsStuck() throws {
+    let short = try #require(longThirdStep(seconds: 1, moves: 1))
+    #expect((9...12).contains(short))
+    let long = try #require(longThirdStep(seconds: 8, moves: 8))
+    #expect((39...42).contains(long))
+  }
+
+  /// In a first step nothing is known of its length, but all ranks move alike.
+  @Test func circlesInTheFirstStepAreSeenByComparison() {
+    for (others, expected) in [(10, 11.0), (1_000_000, 600.0)] {
+      var judge = judge(2, seconds: 10)
+      for tenth in 0...10_000 {
+        let now = Double(tenth) / 10
+        judge.report(
+          report(collectives: 3, moves: others, operation: "exchange"), rank: 0, now: now)
+        judge.report(report(collectives: 2, moves: 20 * tenth), rank: 1, now: now)
+        guard let verdict = judge.verdict(now: now) else { continue }
+        #expect(verdict.kind == .stuck && verdict.rank == 1)
+        #expect(abs(now - expected) < 1.5, "\(now)")
+        break
+      }
+    }
+  }
+
+  /// A rank that writes a checkpoint keeps the others waiting; their step is not long for that.
+  @Test func waitingDoesNotRaiseTheLimit() {
+    var judge = judge(2, seconds: 10)
+    judge.report(report(step: 1, collectives: 1, moves: 1), rank: 0, now: 0)
+    judge.report(report(step: 1, collectives: 1, moves: 1), rank: 1, now: 0)
+    // Rank 1 is in its second step from 1 s on, rank 0 from 90 s on; both end it at 91 s.
+    var saving = report(step: 2, collectives: 1, moves: 2)
+    saving.phase = .checkpoint
+    for second in 1...90 {
+      judge.report(saving, rank: 0, now: Double(second))
+      judge.report(
+        report(step: 2, collectives: 2, moves: 3, operation: "exchange"), rank: 1,
+        now: Double(second))
+    }
+    judge.report(report(step: 3, collectives: 2, moves: 3), rank: 0, now: 90)
+    for rank in 0..<2 {
+      judge.report(report(step: 4, collectives: 3, moves: 9), rank: rank, now: 91)
+    }
+    for second in 92...101 {
+      for rank in 0..<2 {
+        judge.report(report(step: 4, collectives: 3, moves: 9), rank: rank, now: Double(second))
+      }
+    }
+    #expect(judge.verdict(now: 101) == nil)
+    #expect(judge.verdict(now: 102)?.text.contains("(limit 10 s)") == true)
   }
 
   @Test func anEndIsAFaultUnlessItWasAnnounced() {
@@ -186,11 +264,12 @@ import Testing
   @Test func messagesAreReadBack() {
     var report = RankReport()
     (report.phase, report.step, report.operation) = (.checkpoint, 12, "all gather")
-    (report.collectives, report.moves) = (40, 99)
+    (report.entries, report.collectives, report.moves, report.movesAtEntry) = (7, 40, 99, 55)
     let messages: [ControlMessage] = [
-      .hello(token: "abc", rank: 3, process: 77, host: "node-a"), .report(report),
+      .hello(token: "abc", rank: 3, process: 77, host: "node-a", job: 1 << 31), .report(report),
       .report(RankReport()), .output("runs/a b%\n\u{e9}"), .saved(step: 5),
-      .failed(code: 1, step: 2, text: "line\n  fix: other line"), .done(code: 75), .welcome,
+      .failed(code: 1, step: 2, text: "line\n  fix: other line"), .done(code: 75),
+      .welcome(leaseSeconds: 60),
       .alive, .stop, .end,
     ]
     var reader = ControlReader()
@@ -202,8 +281,9 @@ import Testing
   }
 
   @Test(arguments: [
-    "", "hello", "hello 2 abc 0 1 a", "hello 1 abc -1 1 a", "hello 1 abc 9999999999 1 a",
-    "hello 1 abc 0 0 a", "at nowhere 1 1 1 ", "at step -1 1 1 ", "at step 1 1", "output ",
+    "", "hello", "hello 1 abc 0 1 a 1", "hello 2 abc -1 1 a 1", "hello 2 abc 9999999999 1 a 1",
+    "hello 2 abc 0 0 a 1", "hello 2 abc 0 1 a -1", "hello 2 abc 0 1 a", "at nowhere 1 1 1 1 1 ",
+    "at step -1 1 1 1 1 ", "at step 1 1 1 1 2 ", "at step 1 1", "welcome", "welcome 0", "output ",
     "output %zz", "output %4", "saved x", "failed 256 1 x", "done -1", "alive 1", "\u{1}", "é",
   ])
   func whatIsNoMessageIsRefused(_ line: String) {

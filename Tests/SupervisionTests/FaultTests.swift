@@ -60,6 +60,33 @@ import Testing
     expectNothingLeft(job)
   }
 
+  /// A rank that asks for base weights for ever moves, but its step does not end.
+  @Test func aRankThatGoesRoundInCirclesIsNamed() throws {
+    let start = SteadyClock.seconds()
+    let job = try JobRun([
+      "launch", "--nproc", "3", "--timeout-seconds", "60,step=3", "_rank-test", "step=1", "barrier",
+      "step=2", "1:circle", "barrier",
+    ])
+    #expect(job.wait() == ExitCode.supervised)
+    #expect(SteadyClock.seconds() - start < 20)
+    #expect(job.text.contains("error: rank 1 on "), "\(job.text)")
+    #expect(job.text.contains("has not come to an end for 3"))
+    #expect(job.text.contains("in phase step, step 2; 2 others wait for it"))
+    expectNothingLeft(job)
+  }
+
+  @Test func ranksThatHearNothingForTheLeaseEnd() throws {
+    let (job, _) = try waitingJob(["--lease-seconds", "4"])
+    kill(job.process, SIGSTOP)
+    sleep(2)
+    #expect((0..<4).allSatisfy { job.rank($0) != nil })
+    #expect(job.waitUntil(seconds: 10) { (0..<4).allSatisfy { job.rank($0) == nil } })
+    kill(job.process, SIGCONT)
+    #expect(job.wait() == ExitCode.leaseExpired, "\(job.text)")
+    #expect(job.text.contains("nothing was heard from the launcher for 4 s"), "\(job.text)")
+    expectNothingLeft(job)
+  }
+
   @Test func ranksEndWhenTheirLauncherIsKilled() throws {
     let (job, _) = try waitingJob()
     kill(job.process, SIGKILL)

@@ -25,14 +25,21 @@ final class JobRun {
     "/tmp/accelerate-swift-test-\(UInt64.random(in: 0...UInt64.max))"
   }
 
-  init(_ arguments: [String]) throws {
+  /// - Parameters:
+  ///   - arguments: of the program.
+  ///   - starter: what starts the program in its place, with all words before its name.
+  ///   - variables: of the environment, beside this process's.
+  init(
+    _ arguments: [String], starter: [String] = [], variables: [String: String] = [:]
+  ) throws {
     log = Self.temporaryPath()
     var environment = KernelFile.environment()
+    environment.merge(variables) { $1 }
     environment[Self.markVariable] = mark
     let descriptor = unsafe open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
     defer { close(descriptor) }
-    var child = ChildProcess(
-      program: Self.program, arguments: [Self.program] + arguments, environment: environment)
+    let words = starter + [Self.program] + arguments
+    var child = ChildProcess(program: words[0], arguments: words, environment: environment)
     child.descriptors = [(descriptor, 1), (descriptor, 2)]
     process = try child.start()
   }
@@ -95,9 +102,7 @@ final class JobRun {
 
 extension ProcessTree {
   static func isRelay(_ process: Int32) -> Bool {
-    let words = (KernelFile.read("/proc/\(process)/cmdline") ?? []).split(separator: 0)
-    return words.dropFirst().first.map { String(decoding: $0, as: UTF8.self) }
-      == RankOutput.relayCommand
+    arguments(process).dropFirst().first == RankOutput.relayCommand
   }
 }
 

@@ -28,22 +28,6 @@ import Testing
     #expect(training.metrics == Array(1...40))
   }
 
-  /// Whatever a rank does when it is killed: start, load, compute, exchange, save.
-  @Test func tenRandomKillsChangeNothing() throws {
-    for kill in 0..<10 {
-      let training = Training()
-      defer { training.remove() }
-      let job = try JobRun(
-        training.arguments(launch: ["--nproc", "2", "--max-restarts", "3"]))
-      #expect(job.waitUntil { job.rank(1) != nil })
-      usleep(UInt32.random(in: 0...2_500_000))
-      if let rank = job.rank(Int.random(in: 0...1)) { Glibc.kill(rank, SIGKILL) }
-      #expect(job.wait() == 0, "kill \(kill): \(job.text)")
-      #expect(training.adapter == Training.undisturbed, "kill \(kill): \(job.text)")
-      #expect(job.waitUntil(seconds: 3) { job.members.isEmpty })
-    }
-  }
-
   @Test(arguments: [SIGTERM, SIGINT, SIGUSR1], [1, 2])
   func aSignalSavesAndTheRunGoesOn(_ signal: Int32, _ rankCount: Int) throws {
     let training = Training()

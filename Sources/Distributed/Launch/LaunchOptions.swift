@@ -16,6 +16,8 @@ package struct LaunchOptions: Sendable, Equatable {
   package var maxRestarts = 0
   /// How long a rank may stand still.
   package var limits = JobJudge.Limits()
+  /// How long ranks go on without hearing from `launch`.
+  package var leaseSeconds = 60
   /// How long ranks have to save after they were asked to stop.
   package var graceSeconds = 60.0
   /// The address of this machine on which ranks of other hosts reach `launch`; nil: any.
@@ -45,9 +47,13 @@ package struct LaunchOptions: Sendable, Equatable {
                        a new one in between (default: 0)
       --timeout-seconds N
                        a rank that does nothing new for N seconds, or 5 times the longest seen, is
-                       stuck; by phase as step=120,loading=600 (default: 60, and 300 while files
-                       are written). Phases: starting, loading, data, step, evaluation,
-                       checkpoint, finishing
+                       stuck; so is one whose phase (a step) takes as long, except that a rank
+                       which moves has 60 times N for the first of its kind. By phase as
+                       step=120,loading=600 (default: 60, and 300 while files are written).
+                       Phases: starting, loading, data, step, evaluation, checkpoint, finishing
+      --lease-seconds N
+                       a rank that hears nothing from launch for N seconds ends itself
+                       (default: 60)
       --grace-seconds N
                        time to save a checkpoint after SIGTERM, SIGINT or SIGUSR1 (default: 60)
       --control-address IP
@@ -109,7 +115,11 @@ package struct LaunchOptions: Sendable, Equatable {
       case "--grace-seconds":
         graceSeconds = try Self.number(
           try value("--grace-seconds 60"), 0...86_400, at: "--grace-seconds")
-      case "--timeout-seconds": try setTimeouts(try value("--timeout-seconds 600"))
+      case "--timeout-seconds":
+        try limits.set(try value("--timeout-seconds 600"), at: "--timeout-seconds")
+      case "--lease-seconds":
+        leaseSeconds = Int(
+          try Self.number(try value("--lease-seconds 60"), 1...86_400, at: "--lease-seconds"))
       case "--control-address": controlAddress = try value("--control-address 10.0.0.1")
       case "--verbose" where inlineValue == nil: isVerbose = true
       case "--help" where inlineValue == nil, "-h" where inlineValue == nil:
@@ -133,7 +143,8 @@ package struct LaunchOptions: Sendable, Equatable {
     }
   }
 
-  private static func number(
+  /// A whole number of a range.
+  static func number(
     _ text: String, _ range: ClosedRange<Int>, at flag: String
   ) throws(UserError) -> Double {
     guard let number = Int(text), range.contains(number) else {
@@ -143,26 +154,6 @@ package struct LaunchOptions: Sendable, Equatable {
           + "\(range.upperBound)", fix: "write \(flag) \(max(range.lowerBound, 3))")
     }
     return Double(number)
-  }
-
-  /// `600`, or `step=120,loading=600`.
-  private mutating func setTimeouts(_ text: String) throws(UserError) {
-    let flag = "--timeout-seconds"
-    for part in text.split(separator: ",", omittingEmptySubsequences: false) {
-      let words = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      let seconds = try Self.number(String(words.last ?? ""), 1...1_000_000, at: flag)
-      guard words.count == 2 else {
-        limits.seconds = seconds
-        limits.phases = [:]
-        continue
-      }
-      guard let phase = JobPhase(rawValue: String(words[0])) else {
-        throw UserError(
-          .usage, at: flag, "there is no phase \"\(words[0].prefix(80))\"",
-          fix: "phases are " + JobPhase.allCases.map(\.rawValue).joined(separator: ", "))
-      }
-      limits.phases[phase] = seconds
-    }
   }
 
   /// The hosts with their slots, and how many ranks there are in all.

@@ -1,16 +1,18 @@
-/// What ranks and their launcher say to each other: one line of plain ASCII each.
+/// What ranks and their supervisor say to each other: one line of plain ASCII each.
 package enum ControlMessage: Sendable, Equatable {
   // From a rank.
-  case hello(token: String, rank: Int, process: Int32, host: String)
+  /// `job` is Open MPI's number of the job; 0 where there is none.
+  case hello(token: String, rank: Int, process: Int32, host: String, job: UInt32)
   case report(RankReport)
   case output(String)
   case saved(step: Int)
   case failed(code: Int32, step: Int, text: String)
   case done(code: Int32)
 
-  // From the launcher.
-  case welcome
-  /// Sent all the time; a rank that hears nothing ends itself.
+  // From the supervisor.
+  /// A rank that hears nothing for so long ends itself.
+  case welcome(leaseSeconds: Int)
+  /// Sent all the time.
   case alive
   /// Save at the next boundary of a step and end.
   case stop
@@ -18,7 +20,7 @@ package enum ControlMessage: Sendable, Equatable {
   case end
 
   /// Both sides must speak the same version.
-  static let version = 1
+  static let version = 2
   /// A longer line is no message.
   static let maximumByteCount = 4096
   /// The most of a text that is sent, before encoding.
@@ -28,19 +30,22 @@ package enum ControlMessage: Sendable, Equatable {
   package var bytes: [UInt8] {
     let words: [String] =
       switch self {
-      case .hello(let token, let rank, let process, let host):
-        ["hello", "\(Self.version)", token, "\(rank)", "\(process)", Self.encode(host)]
+      case .hello(let token, let rank, let process, let host, let job):
+        [
+          "hello", "\(Self.version)", token, "\(rank)", "\(process)", Self.encode(host), "\(job)",
+        ]
       case .report(let report):
         [
-          "at", report.phase.rawValue, "\(report.step)", "\(report.collectives)",
-          "\(report.moves)", Self.encode(report.operation),
+          "at", report.phase.rawValue, "\(report.step)", "\(report.entries)",
+          "\(report.collectives)", "\(report.moves)", "\(report.movesAtEntry)",
+          Self.encode(report.operation),
         ]
       case .output(let path): ["output", Self.encode(path)]
       case .saved(let step): ["saved", "\(step)"]
       case .failed(let code, let step, let text):
         ["failed", "\(code)", "\(step)", Self.encode(text)]
       case .done(let code): ["done", "\(code)"]
-      case .welcome: ["welcome"]
+      case .welcome(let seconds): ["welcome", "\(seconds)"]
       case .alive: ["alive"]
       case .stop: ["stop"]
       case .end: ["end"]
@@ -59,19 +64,22 @@ package enum ControlMessage: Sendable, Equatable {
       Number(words[index]).flatMap { range.contains($0) ? $0 : nil }
     }
     switch (words[0], words.count) {
-    case ("hello", 6):
+    case ("hello", 7):
       guard words[1] == "\(Self.version)", let rank: Int = number(3, 0...1 << 20),
-        let process: Int32 = number(4, 1...Int32.max), let host = Self.decode(words[5])
+        let process: Int32 = number(4, 1...Int32.max), let host = Self.decode(words[5]),
+        let job: UInt32 = number(6, 0...UInt32.max)
       else { return nil }
-      self = .hello(token: words[2], rank: rank, process: process, host: host)
-    case ("at", 6):
+      self = .hello(token: words[2], rank: rank, process: process, host: host, job: job)
+    case ("at", 8):
       var report = RankReport()
       guard let phase = JobPhase(rawValue: words[1]), let step: Int = number(2, 0...Int.max),
-        let collectives: Int = number(3, 0...Int.max), let moves: Int = number(4, 0...Int.max),
-        let operation = Self.decode(words[5])
+        let entries: Int = number(3, 0...Int.max), let collectives: Int = number(4, 0...Int.max),
+        let moves: Int = number(5, 0...Int.max), let movesAtEntry: Int = number(6, 0...moves),
+        let operation = Self.decode(words[7])
       else { return nil }
       (report.phase, report.step, report.operation) = (phase, step, operation)
-      (report.collectives, report.moves) = (collectives, moves)
+      (report.entries, report.collectives) = (entries, collectives)
+      (report.moves, report.movesAtEntry) = (moves, movesAtEntry)
       self = .report(report)
     case ("output", 2):
       guard let path = Self.decode(words[1]), !path.isEmpty else { return nil }
@@ -87,7 +95,9 @@ package enum ControlMessage: Sendable, Equatable {
     case ("done", 2):
       guard let code: Int32 = number(1, 0...255) else { return nil }
       self = .done(code: code)
-    case ("welcome", 1): self = .welcome
+    case ("welcome", 2):
+      guard let seconds: Int = number(1, 1...1_000_000) else { return nil }
+      self = .welcome(leaseSeconds: seconds)
     case ("alive", 1): self = .alive
     case ("stop", 1): self = .stop
     case ("end", 1): self = .end

@@ -2,23 +2,6 @@
 ///
 /// It is given the time with every event and keeps no clock of its own.
 package struct JobJudge: Sendable {
-  /// How long a rank may be silent or stand still.
-  package struct Limits: Sendable, Equatable {
-    /// Seconds without a word before a rank counts as stopped or cut off.
-    package var silence = 3.5
-    /// Seconds without progress, by phase, before a rank counts as stuck. A busy disk may take
-    /// minutes to make a checkpoint durable.
-    package var phases: [JobPhase: Double] = [.checkpoint: 300, .finishing: 300]
-    /// For phases that are not named.
-    package var seconds = 60.0
-    /// A rank may take this many times the longest time seen in its phase.
-    package var factor = 5.0
-
-    package init() {}
-
-    func minimum(_ phase: JobPhase) -> Double { phases[phase] ?? seconds }
-  }
-
   /// What is wrong with a job.
   package struct Verdict: Sendable, Equatable {
     package enum Kind: Sendable, Equatable {
@@ -45,15 +28,20 @@ package struct JobJudge: Sendable {
     var report = RankReport()
     var lastHeard: Double
     var lastMove: Double
+    /// When it entered its phase.
+    var phaseStart: Double
     var closed: Double?
     var isDone = false
+    /// The longest times from which it went on, by phase: without a move, and in the whole phase.
+    var longestPause: [JobPhase: Double] = [:]
+    var longestPhase: [JobPhase: Double] = [:]
+
+    var movesInPhase: Int { report.moves - report.movesAtEntry }
   }
 
   private let limits: Limits
   private var start: Double
   private var ranks: [Rank?]
-  /// The longest time without progress from which a rank went on, by phase.
-  private var longest: [JobPhase: Double] = [:]
 
   package init(rankCount: Int, limits: Limits, now: Double) {
     self.limits = limits
@@ -64,15 +52,21 @@ package struct JobJudge: Sendable {
   // MARK: Events
 
   package mutating func hello(rank: Int, host: String, process: Int32, now: Double) {
-    ranks[rank] = Rank(host: host, process: process, lastHeard: now, lastMove: now)
+    ranks[rank] = Rank(
+      host: host, process: process, lastHeard: now, lastMove: now, phaseStart: now)
   }
 
   package mutating func report(_ report: RankReport, rank index: Int, now: Double) {
     guard var rank = ranks[index] else { return }
     rank.lastHeard = now
+    let phase = rank.report.phase
     if report.moves != rank.report.moves {
-      longest[rank.report.phase] = max(longest[rank.report.phase] ?? 0, now - rank.lastMove)
+      rank.longestPause[phase] = max(rank.longestPause[phase] ?? 0, now - rank.lastMove)
       rank.lastMove = now
+    }
+    if report.entries != rank.report.entries {
+      rank.longestPhase[phase] = max(rank.longestPhase[phase] ?? 0, now - rank.phaseStart)
+      rank.phaseStart = now
     }
     rank.report = report
     ranks[index] = rank
@@ -90,10 +84,14 @@ package struct JobJudge: Sendable {
     for index in ranks.indices {
       ranks[index]?.lastHeard += seconds
       ranks[index]?.lastMove += seconds
+      ranks[index]?.phaseStart += seconds
     }
   }
 
   // MARK: What is known
+
+  /// Whether every rank has said that it ends.
+  package var haveAllEnded: Bool { ranks.allSatisfy { $0?.isDone ?? false } }
 
   /// Whether any rank has spoken.
   package var hasHeardAny: Bool { ranks.contains { $0 != nil } }
@@ -172,29 +170,66 @@ package struct JobJudge: Sendable {
     }
     guard let behind = running.min(by: { order($0.rank) < order($1.rank) }) else { return nil }
     let rank = behind.rank
-    let limit = limit(rank.report.phase)
-    guard now - rank.lastMove > limit else { return nil }
-    let time =
-      "for \(Self.seconds(now - rank.lastMove)) s (limit \(Self.seconds(limit)) s) in "
-      + rank.report.text
-    let waiting = running.filter { $0.index != behind.index && !$0.rank.report.operation.isEmpty }
+    guard let excess = excess(rank, now: now) else { return nil }
+    let others = running.filter { $0.index != behind.index }
     let text: String
     if rank.report.operation.isEmpty {
+      let waiting = others.count { !$0.rank.report.operation.isEmpty }
       text =
-        "\(name(behind.index, rank)) has made no progress \(time)"
-        + (waiting.isEmpty ? "" : "; \(waiting.count) others wait for it")
-    } else if running.allSatisfy({ $0.rank.report.collectives == rank.report.collectives }) {
+        "\(name(behind.index, rank)) \(excess.text)"
+        + (waiting == 0 ? "" : "; \(waiting) others wait for it")
+    } else if others.allSatisfy({ $0.rank.report.collectives == rank.report.collectives }) {
       // A rank may have come to this collective just now.
-      guard running.allSatisfy({ now - $0.rank.lastMove > limit }) else { return nil }
+      guard others.allSatisfy({ self.excess($0.rank, now: now) != nil }) else { return nil }
       text =
-        running.count == 1
-        ? "\(name(behind.index, rank)) has made no progress \(time)"
-        : "all \(running.count) ranks have waited \(time): the network or MPI does not move; "
-          + "\(name(behind.index, rank)) came first"
+        "\(name(behind.index, rank)) \(excess.text)"
+        + (others.isEmpty
+          ? ""
+          : "; it came first, and all \(running.count) ranks wait: the network or MPI does not move")
     } else {
-      text = "\(name(behind.index, rank)) is behind and has made no progress \(time)"
+      text = "\(name(behind.index, rank)) is behind: it \(excess.text)"
     }
-    return Verdict(kind: .stuck, rank: behind.index, since: rank.lastMove, text: text)
+    return Verdict(kind: .stuck, rank: behind.index, since: excess.since, text: text)
+  }
+
+  /// What a rank has done for too long, if anything: nothing new, or one phase.
+  private func excess(_ rank: Rank, now: Double) -> (since: Double, text: String)? {
+    let phase = rank.report.phase
+    let minimum = limits.minimum(phase)
+    func text(_ what: String, _ since: Double, _ limit: Double) -> (since: Double, text: String)? {
+      guard now - since > limit else { return nil }
+      return (
+        since,
+        "\(what) for \(Self.seconds(now - since)) s (limit \(Self.seconds(limit)) s) in "
+          + rank.report.text
+      )
+    }
+    let pause = max(minimum, limits.factor * (longest(\.longestPause, phase) ?? 0))
+    if let found = text("has made no progress", rank.lastMove, pause) { return found }
+    // What moves inside a phase may go round in circles: the whole phase counts, too.
+    if let longest = longest(\.longestPhase, phase) {
+      return text(
+        "has not come to an end", rank.phaseStart, max(minimum, limits.factor * longest))
+    }
+    let limit = isInCircles(rank) ? minimum : limits.firstFactor * minimum
+    return text("has not come to an end", rank.phaseStart, limit)
+  }
+
+  /// The longest time seen in a phase. Each rank has its own, and the shortest of these counts: a
+  /// rank that waits for another one, which still writes a checkpoint, is not slow itself.
+  private func longest(_ times: KeyPath<Rank, [JobPhase: Double]>, _ phase: JobPhase) -> Double? {
+    present.compactMap { $0.rank[keyPath: times][phase] }.min()
+  }
+
+  /// Whether a rank has moved far more often in its step than one that is through with it: all ask
+  /// for the same slabs of the base.
+  private func isInCircles(_ rank: Rank) -> Bool {
+    rank.report.phase == .step
+      && present.contains {
+        $0.rank.report.entries == rank.report.entries
+          && $0.rank.report.collectives > rank.report.collectives
+          && rank.movesInPhase / 2 - 32 > $0.rank.movesInPhase
+      }
   }
 
   private func missing(now: Double) -> Verdict? {
@@ -204,11 +239,6 @@ package struct JobJudge: Sendable {
     return Verdict(
       kind: .missing, rank: index, since: start,
       text: "rank \(index) has not started within \(Self.seconds(limit)) s")
-  }
-
-  /// Seconds that a rank may stand still in a phase.
-  private func limit(_ phase: JobPhase) -> Double {
-    max(limits.minimum(phase), limits.factor * (longest[phase] ?? 0))
   }
 
   /// One digit after the point.

@@ -10,6 +10,7 @@ package final class ProgressReporter: Sendable {
   private struct State {
     var report = RankReport()
     var isStopRequested = false
+    var hasAnnouncedEnd = false
     /// Messages that are not sent yet.
     var outbox: [ControlMessage] = []
     /// Written to when the outbox has something; -1 while nobody sends.
@@ -33,6 +34,8 @@ package final class ProgressReporter: Sendable {
     let descriptor = state.withLock { state in
       state.report.phase = phase
       if let step { state.report.step = step }
+      state.report.entries += 1
+      state.report.movesAtEntry = state.report.moves
       state.report.moves += 1
       return state.wakeDescriptor
     }
@@ -86,7 +89,13 @@ package final class ProgressReporter: Sendable {
   }
 
   /// This rank has left the others and ends.
-  func announceEnd(code: Int32) { send(.done(code: code)) }
+  func announceEnd(code: Int32) {
+    state.withLock { $0.hasAnnouncedEnd = true }
+    send(.done(code: code))
+  }
+
+  /// Whether this rank has left the others.
+  var hasAnnouncedEnd: Bool { state.withLock { $0.hasAnnouncedEnd } }
 
   /// Hands a message to the sending thread and waits a little for it to go out.
   private func send(_ message: ControlMessage) {

@@ -1,27 +1,45 @@
 internal import Glibc
 internal import Support
 
-/// A rank's connection to its launcher: tells every half second what the rank does, and ends the
-/// rank when the launcher has gone.
+/// A rank's connection to its supervisor: tells every half second what the rank does, and ends the
+/// rank when the supervisor has gone.
 ///
 /// It has a thread of its own, so that it speaks while the rank computes or waits inside MPI.
 final class RankLink: Sendable {
-  /// How often the launcher is told.
+  /// Who judges the job.
+  enum Supervisor {
+    /// The parent of mpirun.
+    case launch
+    /// Rank 0, where the ranks were started by mpirun or srun alone.
+    case rankZero
+
+    var name: String { self == .launch ? "the launcher" : "rank 0" }
+
+    /// How long one that does not say hello, and one that refuses connections, is tried: it is
+    /// stopped, has ended, or is about to listen.
+    var greetingSeconds: Double { self == .launch ? 60 : 7 }
+    var refusalSeconds: Double { self == .launch ? 10 : 7 }
+
+    /// How long mpirun or srun may take to see that rank 0 is gone; its words are better.
+    var noticeSeconds: Double { self == .launch ? 0 : 3 }
+  }
+
+  /// How often the supervisor is told.
   private static let intervalMilliseconds: Int32 = 500
-  /// A rank that hears nothing for so long ends itself.
-  private static let leaseSeconds = 60.0
-  /// How long a launcher that refuses connections is tried: it has ended, or is about to listen.
-  private static let refusalSeconds = 10.0
 
   private let address: ControlAddress
+  private let supervisor: Supervisor
   private let rank: Int
   private let host: String
   private let progress: ProgressReporter
   /// Bytes written to the second end wake the thread.
   private let wake: (reading: Int32, writing: Int32)
 
-  private init(address: ControlAddress, rank: Int, progress: ProgressReporter) throws(UserError) {
+  private init(
+    address: ControlAddress, supervisor: Supervisor, rank: Int, progress: ProgressReporter
+  ) throws(UserError) {
     self.address = address
+    self.supervisor = supervisor
     self.rank = rank
     self.progress = progress
     host = KernelFile.firstLine("/proc/sys/kernel/hostname") ?? "localhost"
@@ -33,29 +51,31 @@ final class RankLink: Sendable {
   /// Starts the thread.
   ///
   /// - Parameters:
-  ///   - address: of the launcher.
+  ///   - address: of the supervisor.
+  ///   - supervisor: who it is.
   ///   - rank: of this process.
   ///   - progress: what is told, and what is asked to stop.
   /// - Throws: ``UserError`` when the system has no thread or descriptor left.
   static func start(
-    address: ControlAddress, rank: Int, progress: ProgressReporter
+    address: ControlAddress, supervisor: Supervisor, rank: Int, progress: ProgressReporter
   ) throws(UserError) {
-    let link = try RankLink(address: address, rank: rank, progress: progress)
+    let link = try RankLink(
+      address: address, supervisor: supervisor, rank: rank, progress: progress)
     progress.attach(wakeDescriptor: link.wake.writing)
     try BackgroundThread.start { link.run() }
   }
 
   private func run() {
     while true {
-      let connection = connect()
-      converse(connection)
+      let (connection, leaseSeconds) = connect()
+      converse(connection, leaseSeconds: Double(leaseSeconds))
     }
   }
 
   // MARK: Connecting
 
-  /// Tries until the launcher has answered.
-  private func connect() -> Int32 {
+  /// Tries until the supervisor has answered.
+  private func connect() -> (connection: Int32, leaseSeconds: Int) {
     let start = SteadyClock.seconds()
     while true {
       for name in address.hosts {
@@ -63,46 +83,50 @@ final class RankLink: Sendable {
           let connection = ControlSocket.connect(
             to: name, port: address.port, milliseconds: 3000)
         else { continue }
-        if greet(connection) { return connection }
+        if let leaseSeconds = greet(connection) { return (connection, leaseSeconds) }
         close(connection)
       }
-      if SteadyClock.seconds() - start > Self.refusalSeconds {
+      if SteadyClock.seconds() - start > supervisor.refusalSeconds {
         endProcess(
-          "cannot reach the launcher at \(address.text)\n  fix: let hosts connect to each other, "
-            + "or choose the launcher's address with launch --control-address")
+          "cannot reach \(supervisor.name) at \(address.text)\n  fix: let hosts connect to each other"
+            + (supervisor == .launch
+              ? ", or choose the launcher's address with launch --control-address" : ""))
       }
       usleep(200_000)
     }
   }
 
-  private func greet(_ connection: Int32) -> Bool {
+  /// Returns the lease; nil when this is not the supervisor, or it does not answer.
+  private func greet(_ connection: Int32) -> Int? {
     let hello = ControlMessage.hello(
-      token: address.token, rank: rank, process: getpid(), host: host)
-    guard ControlSocket.send(hello, to: connection) else { return false }
+      token: address.token, rank: rank, process: getpid(), host: host,
+      job: SharedSegments.job(ofEnvironment: KernelFile.environment()) ?? 0)
+    guard ControlSocket.send(hello, to: connection) else { return nil }
     var reader = ControlReader()
-    let deadline = SteadyClock.seconds() + Self.leaseSeconds
+    let deadline = SteadyClock.seconds() + supervisor.greetingSeconds
     while SteadyClock.seconds() < deadline {
       var polled = pollfd(fd: connection, events: Int16(POLLIN), revents: 0)
       _ = unsafe poll(&polled, 1, 1000)
       switch ControlSocket.receive(connection) {
       case .nothing: continue
-      case .closed: return false
+      case .closed: return nil
       case .bytes(let bytes):
-        guard let messages = reader.feed(bytes) else { return false }
+        guard let messages = reader.feed(bytes) else { return nil }
         for message in messages { obey(message) }
-        if messages.contains(.welcome) { return true }
+        for case .welcome(let leaseSeconds) in messages { return leaseSeconds }
       }
     }
-    return false
+    return nil
   }
 
   // MARK: Speaking
 
   /// Returns only when the connection makes no sense any more; ends the process when it closes.
-  private func converse(_ connection: Int32) {
+  private func converse(_ connection: Int32, leaseSeconds: Double) {
     defer { close(connection) }
     var reader = ControlReader()
     var lastHeard = SteadyClock.seconds()
+    var lastTime = lastHeard
     while true {
       let waiting = progress.outbox
       var sent = 0
@@ -119,25 +143,39 @@ final class RankLink: Sendable {
         var bytes = [UInt8](repeating: 0, count: 64)
         _ = unsafe read(wake.reading, &bytes, bytes.count)
       }
+      let now = SteadyClock.seconds()
+      // This process was stopped itself, as a suspended job is, and could not hear anybody.
+      if now - lastTime > 2 { lastHeard += now - lastTime }
+      lastTime = now
       switch ControlSocket.receive(connection) {
       case .nothing: break
-      case .closed:
-        endProcess("the launcher has ended or closed the connection")
+      case .closed: supervisorHasGone()
       case .bytes(let bytes):
-        lastHeard = SteadyClock.seconds()
+        lastHeard = now
         guard let messages = reader.feed(bytes) else { return }
         for message in messages { obey(message) }
       }
-      if SteadyClock.seconds() - lastHeard > Self.leaseSeconds {
-        endProcess("nothing was heard from the launcher for \(Int(Self.leaseSeconds)) s")
+      if now - lastHeard > leaseSeconds {
+        endProcess("nothing was heard from \(supervisor.name) for \(Int(leaseSeconds)) s")
       }
     }
+  }
+
+  private func supervisorHasGone() {
+    let start = SteadyClock.seconds()
+    repeat {
+      // Nobody has to watch over the last moments of a rank.
+      if progress.hasAnnouncedEnd { while true { pause() } }
+      if SteadyClock.seconds() - start < supervisor.noticeSeconds { usleep(50_000) }
+    } while SteadyClock.seconds() - start < supervisor.noticeSeconds
+    endProcess("\(supervisor.name) has ended or closed the connection")
   }
 
   private func obey(_ message: ControlMessage) {
     switch message {
     case .stop: progress.requestStop()
-    case .end: leave(ExitCode.supervised)
+    // Rank 0, where it judges itself, ends after the others.
+    case .end where supervisor == .launch || rank != 0: leave(ExitCode.supervised)
     default: break
     }
   }

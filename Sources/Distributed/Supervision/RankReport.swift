@@ -16,13 +16,18 @@ package struct RankReport: Sendable, Equatable {
   package var phase = JobPhase.starting
   /// 1-based; 0 before the first.
   package var step = 0
+  /// Phases entered so far; the same phase may be entered again and again.
+  package var entries = 0
   /// The collective that the rank waits in; empty while it computes.
   package var operation = ""
   /// Collectives entered so far. Every rank enters the same ones, so the rank with the fewest is
   /// behind.
   package var collectives = 0
-  /// Grows with all that the rank does; a rank whose count stands still does nothing new.
+  /// Grows with all that the rank does; a rank whose count stands still does nothing. One whose
+  /// count grows may still go round in circles.
   package var moves = 0
+  /// ``moves`` when the rank entered its phase.
+  package var movesAtEntry = 0
 
   package init() {}
 

@@ -1,15 +1,14 @@
-import DistributedTraining
-import Glibc
-import Support
+internal import Glibc
+package import Support
 
-/// The launcher's end of the ranks' control connections.
+/// The supervisor's end of the ranks' control connections.
 ///
 /// Anyone who reaches the port may connect. Until the job's secret was told a connection may say
 /// one short line, for a few seconds, and only so many of them are kept.
-struct ControlServer: ~Copyable {
+package struct ControlServer: ~Copyable {
   /// What a rank has said or done.
   enum Event {
-    case hello(rank: Int, host: String, process: Int32)
+    case hello(rank: Int, host: String, process: Int32, job: UInt32)
     case message(rank: Int, ControlMessage)
     case closed(rank: Int)
   }
@@ -29,9 +28,10 @@ struct ControlServer: ~Copyable {
   private static let maximumBatch = 64
   private static let aliveSeconds = 1.0
 
-  let address: ControlAddress
+  package let address: ControlAddress
   private let listener: Int32
   private let rankCount: Int
+  private let leaseSeconds: Int
   private var connections: [Connection] = []
   private var lastAlive = 0.0
 
@@ -41,11 +41,16 @@ struct ControlServer: ~Copyable {
   ///   - rankCount: of the job.
   ///   - isRemote: whether ranks of other hosts have to reach it.
   ///   - chosen: the address to listen on; nil for all where other hosts take part.
-  init(rankCount: Int, isRemote: Bool, chosen: String?) throws(UserError) {
+  ///   - leaseSeconds: how long ranks go on without hearing from here.
+  /// - Throws: ``UserError``.
+  package init(
+    rankCount: Int, isRemote: Bool, chosen: String?, leaseSeconds: Int
+  ) throws(UserError) {
     let host = isRemote ? chosen ?? ControlSocket.anyAddress : "127.0.0.1"
     let (descriptor, port) = try ControlSocket.listen(on: host)
     listener = descriptor
     self.rankCount = rankCount
+    self.leaseSeconds = leaseSeconds
     var hosts = [host]
     if host == ControlSocket.anyAddress {
       // The ranks try them in this order; those of this machine take the last.
@@ -76,6 +81,9 @@ struct ControlServer: ~Copyable {
       _ = ControlSocket.send(message, to: connection.descriptor)
     }
   }
+
+  /// Where something may arrive.
+  var descriptors: [Int32] { [listener] + connections.map(\.descriptor) }
 
   /// Takes what has arrived, without waiting.
   ///
@@ -144,13 +152,14 @@ struct ControlServer: ~Copyable {
   }
 
   private mutating func welcome(_ message: ControlMessage, _ index: Int) -> Event? {
-    guard case .hello(let token, let rank, let process, let host) = message,
+    guard case .hello(let token, let rank, let process, let host, let job) = message,
       Self.isSecret(token, address.token), rank < rankCount, !ranks.contains(rank),
       !host.isEmpty, host.utf8.count <= 255, host.utf8.allSatisfy({ (0x21...0x7E).contains($0) })
     else { return nil }
     connections[index].rank = rank
-    _ = ControlSocket.send(.welcome, to: connections[index].descriptor)
-    return .hello(rank: rank, host: host, process: process)
+    _ = ControlSocket.send(
+      .welcome(leaseSeconds: leaseSeconds), to: connections[index].descriptor)
+    return .hello(rank: rank, host: host, process: process, job: job)
   }
 
   /// Compares in a time that does not tell how much was right.
