@@ -1,7 +1,6 @@
+import Data
 import Support
 import Testing
-
-@testable import Data
 
 /// Each byte is a token, except for what stands in the list: special tokens and pairs that merge.
 private struct SmallTokenizer: Tokenizer {
@@ -70,17 +69,18 @@ private let chatML = """
         constants: [("bos_token", "<s>"), ("eos_token", "</s>")]))
     let loaded = LoadedTokenizer(
       tokenizer: SmallTokenizer(), addsBOS: true, path: "", fileNames: [])
-    return try SampleBuilder(
-      loaded, settings: .init(trainOn: trainOn), chatTemplates: .success(templates)
-    ).build(DatasetReader(path: path, vocabularySize: 300))
+    let builder = SampleBuilder(
+      loaded, settings: .init(trainOn: trainOn), chatTemplates: .success(templates))
+    let store = try TokenStore.build(
+      DatasetReader(path: path, vocabularySize: 300), with: builder)
+    return try Dataset.make([Dataset.Source(store)], with: builder).training
   }
 
   /// The text of a sample with what is trained in brackets.
   func marked(
     _ rows: String, template: String = chatML, trainOn: SampleBuilder.TrainOn = .completion
   ) throws -> String {
-    let sample = try #require(
-      try dataset(rows, template: template, trainOn: trainOn).samples.first)
+    let sample = try dataset(rows, template: template, trainOn: trainOn).samples.sample(0)
     var text = ""
     var isLearned = false
     for (id, label) in zip(sample.tokens, sample.labels) {
@@ -120,7 +120,7 @@ private let chatML = """
   }
 
   @Test func theIDsAreThoseOfTheWholeText() throws {
-    let sample = try #require(try dataset(Self.twoTurns).samples.first)
+    let sample = try dataset(Self.twoTurns).samples.sample(0)
     let text = SmallTokenizer().text(sample.tokens)
     #expect(sample.tokens == SmallTokenizer().encode(text, isContinuation: false))
   }
@@ -212,7 +212,10 @@ private let chatML = """
       """
     let reader = try DatasetReader(path: try directory.write("a.jsonl", rows), vocabularySize: 9)
     var pairs: [Row] = []
-    try reader.forEachRow { row, _ in pairs.append(row) }
+    try reader.forEachRow { entry in
+      pairs.append(entry.row)
+      return true
+    }
     let end =
       "Write a response that appropriately completes the request.\n\n### Instruction:\nSay it."
     guard case .pair(let first, "out") = pairs[0], case .pair(let second, "out") = pairs[1] else {
