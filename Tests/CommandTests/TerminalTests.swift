@@ -55,8 +55,8 @@ import Testing
       ])
     #expect(
       lines.map { $0.prefix { $0 != " " } } == [
-        "accelerate-swift", "data", "memory", "model", "step", "step", "step", "step", "peak",
-        "adapter:",
+        "accelerate-swift", "data", "rows:", "data:", "packs:", "memory", "model", "step", "step",
+        "step", "step", "peak", "adapter:",
       ])
     #expect(!run.errors.contains("loading"))
   }

@@ -173,7 +173,7 @@ extension JinjaRenderer {
     if methods.mutating.contains(name) {
       return .undefined(
         JinjaUndefined(
-          message: "access to attribute '\(name)' of '\(object.typeName)' object is unsafe."))
+          message: "access to attribute '\(name)' of '\(object.typeName)' object is not allowed."))
     }
     return methods.reading.contains(name) ? .method(JinjaMethod(object, name)) : nil
   }
