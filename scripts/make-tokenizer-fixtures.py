@@ -134,7 +134,11 @@ def main():
     result = []
     for name, kind, settings, normalizer, pre_tokenizer, decoder, extra, processor in cases():
         tokens = [{"id": i, **added(t)} for i, t in enumerate(["<unk>", "<s>", "</s>"])]
-        tokens += [{"id": vocabularies[kind]["vocab"].get(t["content"], len(vocabularies[kind]["vocab"]) + i), **t} for i, t in enumerate(extra)]
+        # The library numbers tokens that are not in the vocabulary one after the other, whatever the file says.
+        vocab, following = vocabularies[kind]["vocab"], len(vocabularies[kind]["vocab"])
+        for t in extra:
+            tokens.append({"id": vocab.get(t["content"], following), **t})
+            following += t["content"] not in vocab
         document = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": tokens, "normalizer": normalizer,
                     "pre_tokenizer": pre_tokenizer, "post_processor": processor, "decoder": decoder,
                     "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
