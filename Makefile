@@ -21,6 +21,7 @@ demo: build ## Trains the embedded demo on four processes.
 	$(PROGRAM) launch --nproc 4 train
 
 test: setup ## Builds everything and passes all tests.
+	@scripts/fetch-nvrtc.sh
 	swift build -c release --build-tests
 	swift test -c release --skip-build
 	@echo "OK: all tests passed"
