@@ -70,8 +70,8 @@ let package = Package(
     .target(
       name: "Trainer",
       dependencies: [
-        "Data", "Model", "Optim", "DistributedTraining", "ComputeCPU", "Compute", "Support",
-        "CDemo",
+        "Data", "Model", "Optim", "DistributedTraining", "ComputeCPU", "ComputeCUDA", "Compute",
+        "Support", "CDemo",
       ],
       swiftSettings: strict),
     .executableTarget(
@@ -144,7 +144,8 @@ let package = Package(
     .testTarget(
       name: "ComputeCUDATests",
       dependencies: [
-        "CUDAEmulation", "ComputeCUDA", "ComputeCPU", "Compute", "Support", "TestSupport",
+        "CUDAEmulation", "Trainer", "DistributedTraining", "Model", "Optim", "ComputeCUDA",
+        "ComputeCPU", "Compute", "Support", "TestSupport",
       ],
       swiftSettings: strict),
     .testTarget(

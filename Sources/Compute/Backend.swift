@@ -20,6 +20,8 @@ package protocol Backend: AnyObject, Sendable {
 
   /// Whether the device's memory is the host's, so that tensors can be read where they lie.
   var hasHostMemory: Bool { get }
+  /// Bytes of a device's own memory that are free; nil where it is the host's.
+  func freeByteCount() throws(ComputeError) -> Int?
   /// Zeroed memory of the device.
   func makeStorage(byteCount: Int) throws(ComputeError) -> Storage
   /// Copies float32 values to a float32 tensor of the device.

@@ -24,6 +24,20 @@ extension DynamicCode {
     for (code, value) in values.enumerated() { unsafe table[code] = value }
     return unsafe table
   }()
+
+  /// The code nearest to `x` in [-1, 1] after it is rounded to a grid of 65536 points; the lower
+  /// of a tie. bitsandbytes looks codes up in a table over that grid.
+  static func nearest(_ x: Float) -> UInt8 {
+    let point = ((x + 1) * 0.5 * 65535 + 0.5).rounded(.down)
+    let rounded = -1 + 2 * point / 65535
+    var low = 0
+    var high = bounds.count
+    while low < high {
+      let middle = (low + high) / 2
+      if bounds[middle] < rounded { low = middle + 1 } else { high = middle }
+    }
+    return UInt8(low)
+  }
 }
 
 extension CPUBackend {

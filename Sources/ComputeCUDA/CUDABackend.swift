@@ -35,6 +35,8 @@ package final class CUDABackend: Backend {
 
   // MARK: Memory
 
+  package func freeByteCount() throws(ComputeError) -> Int? { try device.freeByteCount() }
+
   package func makeStorage(byteCount: Int) throws(ComputeError) -> Storage {
     try device.allocate(byteCount: max(byteCount, 1))
   }

@@ -7,6 +7,8 @@ package import Compute
 package protocol CUDADevice: AnyObject, Sendable {
   /// One line: device, libraries and versions; recorded with every run.
   var summary: String { get }
+  /// Bytes of memory that are free now.
+  func freeByteCount() throws(ComputeError) -> Int
   /// Zeroed memory.
   func allocate(byteCount: Int) throws(ComputeError) -> Storage
   /// Sets bytes to zero.

@@ -25,21 +25,18 @@ internal import Synchronization
   /// Takes a GPU: opens the libraries, compiles or loads the kernels.
   ///
   /// - Parameters:
-  ///   - ordinal: number of the GPU among those the process sees.
+  ///   - localRank: number of this process on its host; processes beyond the number of GPUs share.
   ///   - search: where libraries are looked for.
   ///   - cacheDirectory: for compiled kernels.
   /// - Throws: ``UserError`` that says what is missing or too old.
-  package init(ordinal: Int, search: LibrarySearch, cacheDirectory: String) throws(UserError) {
+  package init(localRank: Int, search: LibrarySearch, cacheDirectory: String) throws(UserError) {
     let driver = try CUDADriver(search)
-    guard ordinal < driver.deviceCount else {
+    guard driver.deviceCount > 0 else {
       throw UserError(
-        .system, at: "--device",
-        "cuda, but the driver sees \(driver.deviceCount) GPUs and rank \(ordinal) of this host needs "
-          + "one of its own",
-        fix: driver.deviceCount == 0
-          ? "give --device cpu, or run where `nvidia-smi` lists a GPU"
-          : "start as many ranks per host as there are GPUs")
+        .system, at: "--device", "cuda, but the driver sees no GPU",
+        fix: "give --device cpu, or run where `nvidia-smi` lists a GPU")
     }
+    let ordinal = localRank % driver.deviceCount
     let gpu = try driver.description(Int32(ordinal))
     guard gpu.capability >= 80 else {
       throw UserError(

@@ -57,7 +57,7 @@ package struct KernelCompiler: Sendable {
       unsafe copy.initialize(from: bytes, count: bytes.count)
       return unsafe copy
     }
-    defer { for unsafecopy in unsafe copies { unsafe copy.deallocate() } }
+    defer { unsafe copies.forEach { unsafe $0.deallocate() } }
     var pointers = unsafe copies.map { unsafe UnsafePointer<CChar>?($0) }
     var (cubin, byteCount, log): (UnsafeMutableRawPointer?, Int, UnsafeMutablePointer<CChar>?) =
       (nil, 0, nil)

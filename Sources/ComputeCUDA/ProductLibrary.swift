@@ -26,6 +26,12 @@ internal import Synchronization
   /// Addresses of plans; zero where the library has none for a shape.
   private let plans = Mutex<[Shape: UInt]>([:])
 
+  /// Of the library that is open.
+  static var versionText: String {
+    let number = ccuda_cublaslt_version()
+    return "\(number / 10000).\(number / 100 % 100).\(number % 100)"
+  }
+
   /// Opens the library.
   ///
   /// - Parameters:
@@ -41,8 +47,7 @@ internal import Synchronization
     } catch {
       return nil
     }
-    let number = ccuda_cublaslt_version()
-    version = "\(number / 10000).\(number / 100 % 100).\(number % 100)"
+    version = Self.versionText
     var (handle, workspace): (UnsafeMutableRawPointer?, UnsafeMutableRawPointer?) =
       (nil, nil)
     let code = unsafe ccuda_cublaslt_create(&handle)

@@ -22,6 +22,8 @@ final class EmulatedDevice: CUDADevice {
 
   func hasRun(_ kernel: String) -> Bool { used.withLock { $0.contains(kernel) } }
 
+  func freeByteCount() throws(ComputeError) -> Int { 1 << 30 }
+
   func allocate(byteCount: Int) throws(ComputeError) -> Storage {
     guard let address = unsafe cuda_emulation_allocate(byteCount) else {
       throw ComputeError("no memory")
