@@ -125,7 +125,9 @@ import Trainer
 
     let group = SoloGroup()
     let exchange = try GradientExchange(
-      group: group, elementCount: layout.elementCount, maximumPackCount: 2, backend: backend)
+      group: group,
+      slices: WeightSlices(parts: layout.parts, worldSize: 1, bucketElementCount: 1),
+      maximumPackCount: 2, backend: backend)
     let step = TrainStep(
       model: model, weights: weights, group: group, exchange: exchange,
       optimizer: try AdamW(AdamWSettings(), count: layout.elementCount, backend: backend),
