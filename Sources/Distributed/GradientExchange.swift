@@ -1,5 +1,5 @@
 package import Compute
-package import Support
+internal import Support
 
 /// The exchange of adapter gradients: the only large thing that moves between ranks.
 ///
