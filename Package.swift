@@ -45,6 +45,10 @@ let package = Package(
     .target(
       name: "CDemo", exclude: ["files"],
       cSettings: [.unsafeFlags(["-std=c23", "-Wno-c23-extensions"])]),
+    // The CUDA kernels as text, and NVIDIA's libraries opened at run time.
+    .target(
+      name: "CCUDA", exclude: ["kernels"],
+      cSettings: [.unsafeFlags(["-std=c23", "-Wno-c23-extensions"])]),
     .target(name: "COneDNN", linkerSettings: [.linkedLibrary("dnnl")]),
     .target(name: "CMPI", cSettings: [.unsafeFlags(mpiIncludeFolders.map { "-I\($0)" })]),
 
@@ -53,6 +57,8 @@ let package = Package(
     .target(
       name: "ComputeCPU", dependencies: ["Compute", "COneDNN", "Support"],
       swiftSettings: strict + vectorISA),
+    .target(
+      name: "ComputeCUDA", dependencies: ["Compute", "CCUDA", "Support"], swiftSettings: strict),
     .target(name: "Model", dependencies: ["Compute", "Support"], swiftSettings: strict),
     .target(name: "Optim", dependencies: ["Compute"], swiftSettings: strict),
     .target(name: "Data", dependencies: ["Support"], swiftSettings: strict),
@@ -64,8 +70,8 @@ let package = Package(
     .target(
       name: "Trainer",
       dependencies: [
-        "Data", "Model", "Optim", "DistributedTraining", "ComputeCPU", "Compute", "Support",
-        "CDemo",
+        "Data", "Model", "Optim", "DistributedTraining", "ComputeCPU", "ComputeCUDA", "Compute",
+        "Support", "CDemo",
       ],
       swiftSettings: strict),
     .executableTarget(
@@ -126,6 +132,21 @@ let package = Package(
     .testTarget(
       name: "ModelTests",
       dependencies: ["Trainer", "Model", "ComputeCPU", "Compute", "Support", "TestSupport"],
+      swiftSettings: strict),
+    // The CUDA kernels compiled for the CPU, their threads as fibers.
+    .target(
+      name: "CUDAEmulation", path: "Tests/CUDAEmulation", sources: ["emulation.cpp", "fibers.cpp"],
+      cxxSettings: [
+        .headerSearchPath("emulated"), .headerSearchPath("../../Sources/CCUDA/kernels"),
+        // Bits are compared with those of the CPU, which fuses nothing.
+        .unsafeFlags(["-std=c++17", "-ffp-contract=off"]),
+      ], linkerSettings: [.linkedLibrary("m")]),
+    .testTarget(
+      name: "ComputeCUDATests",
+      dependencies: [
+        "CUDAEmulation", "Trainer", "DistributedTraining", "Model", "Optim", "ComputeCUDA",
+        "ComputeCPU", "Compute", "Support", "TestSupport",
+      ],
       swiftSettings: strict),
     .testTarget(
       name: "ComputeCPUTests", dependencies: ["Compute", "ComputeCPU", "Support", "TestSupport"],

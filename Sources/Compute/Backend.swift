@@ -18,6 +18,10 @@ package protocol Backend: AnyObject, Sendable {
 
   // MARK: Memory
 
+  /// Whether the device's memory is the host's, so that tensors can be read where they lie.
+  var hasHostMemory: Bool { get }
+  /// Bytes of a device's own memory that are free; nil where it is the host's.
+  func freeByteCount() throws(ComputeError) -> Int?
   /// Zeroed memory of the device.
   func makeStorage(byteCount: Int) throws(ComputeError) -> Storage
   /// Copies float32 values to a float32 tensor of the device.
@@ -30,7 +34,8 @@ package protocol Backend: AnyObject, Sendable {
   func downloadInt32(_ tensor: Tensor) throws(ComputeError) -> [Int32]
   /// Sets every byte to zero.
   func zero(_ tensor: Tensor) throws(ComputeError)
-  /// Copies elements of the same type and count.
+  /// Copies elements of the same type and count. Either tensor may lie in the host's memory; a copy
+  /// from or to it is done when the call returns.
   func copy(_ source: Tensor, to destination: Tensor) throws(ComputeError)
 
   // MARK: Elementwise

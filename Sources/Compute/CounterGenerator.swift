@@ -52,13 +52,14 @@ package enum CounterGenerator {
 }
 
 extension DropoutKey {
-  @usableFromInline
-  var place: UInt32 {
+  /// The word of the counter that tells the layer and its input.
+  @inlinable
+  package var place: UInt32 {
     UInt32(truncatingIfNeeded: layer) << 16 | UInt32(truncatingIfNeeded: input)
   }
 
-  @usableFromInline
-  var generatorKey: SIMD2<UInt32> {
+  @inlinable
+  package var generatorKey: SIMD2<UInt32> {
     SIMD2(
       UInt32(truncatingIfNeeded: seed) ^ UInt32(truncatingIfNeeded: step),
       UInt32(truncatingIfNeeded: seed >> 32) ^ 0x6472_6F70)

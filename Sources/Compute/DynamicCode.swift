@@ -26,4 +26,7 @@ package enum DynamicCode {
     }
     return values.sorted()
   }()
+
+  /// The 255 midpoints between neighbouring values, in float32.
+  package static let bounds: [Float] = zip(values, values.dropFirst()).map { 0.5 * ($0 + $1) }
 }

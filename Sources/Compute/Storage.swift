@@ -10,14 +10,19 @@ internal import Glibc
 @safe package final class Storage: @unchecked Sendable {
   package let address: UnsafeMutableRawPointer
   package let byteCount: Int
+  /// Whether the address can be read and written by this process; else it is a device's own.
+  package let isOnHost: Bool
   private let isMapped: Bool
   private let isPrivate: Bool
+  private let release: (@Sendable () -> Void)?
 
   /// Reserves zeroed host memory, aligned to a page.
   package init(hostByteCount: Int) throws(ComputeError) {
     byteCount = max(hostByteCount, 1)
+    isOnHost = true
     isMapped = true
     isPrivate = true
+    release = nil
     let address = unsafe mmap(
       nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     guard unsafe address != MAP_FAILED, let address = unsafe address else {
@@ -33,8 +38,10 @@ internal import Glibc
   ///   - byteCount: of the file or less.
   package init(sharedFile descriptor: Int32, byteCount: Int) throws(ComputeError) {
     self.byteCount = max(byteCount, 1)
+    isOnHost = true
     isMapped = true
     isPrivate = false
+    release = nil
     let address = unsafe mmap(
       nil, self.byteCount, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0)
     guard unsafe address != MAP_FAILED, let address = unsafe address else {
@@ -46,9 +53,28 @@ internal import Glibc
   /// A size without memory, for planning: its tensors have shapes and places but no content.
   package init(unbackedByteCount: Int) {
     byteCount = unbackedByteCount
+    isOnHost = true
     isMapped = false
     isPrivate = false
+    release = nil
     unsafe address = UnsafeMutableRawPointer(bitPattern: 1 << 12).unsafelyUnwrapped
+  }
+
+  /// Memory of a device.
+  ///
+  /// - Parameters:
+  ///   - deviceAddress: of the first byte, as the device has it.
+  ///   - byteCount: of the memory.
+  ///   - release: called when the last tensor goes.
+  package init(
+    deviceAddress: UnsafeMutableRawPointer, byteCount: Int, release: @escaping @Sendable () -> Void
+  ) {
+    unsafe address = deviceAddress
+    self.byteCount = byteCount
+    isOnHost = false
+    isMapped = false
+    isPrivate = false
+    self.release = release
   }
 
   /// Gives the pages of private host memory back to the system; their content becomes zero.
@@ -56,5 +82,8 @@ internal import Glibc
     if isMapped && isPrivate { unsafe madvise(address, byteCount, MADV_DONTNEED) }
   }
 
-  deinit { if isMapped { unsafe munmap(address, byteCount) } }
+  deinit {
+    if isMapped { unsafe munmap(address, byteCount) }
+    release?()
+  }
 }

@@ -59,12 +59,14 @@ package struct Tensor: Sendable {
   /// The elements as float32.
   package var floats: UnsafeMutablePointer<Float> {
     precondition(elementType == .float32, "float32 was expected, not \(elementType)")
+    precondition(storage.isOnHost, "memory of a device was read as the host's")
     return unsafe address.assumingMemoryBound(to: Float.self)
   }
 
   /// The elements as int32.
   package var int32s: UnsafeMutablePointer<Int32> {
     precondition(elementType == .int32, "int32 was expected, not \(elementType)")
+    precondition(storage.isOnHost, "memory of a device was read as the host's")
     return unsafe address.assumingMemoryBound(to: Int32.self)
   }
 }

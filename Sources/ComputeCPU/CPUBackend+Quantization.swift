@@ -25,9 +25,6 @@ extension DynamicCode {
     return unsafe table
   }()
 
-  /// The 255 midpoints between neighbouring values, in float32.
-  static let bounds: [Float] = zip(values, values.dropFirst()).map { 0.5 * ($0 + $1) }
-
   /// The code nearest to `x` in [-1, 1] after it is rounded to a grid of 65536 points; the lower
   /// of a tie. bitsandbytes looks codes up in a table over that grid.
   static func nearest(_ x: Float) -> UInt8 {

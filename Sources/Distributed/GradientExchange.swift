@@ -1,5 +1,5 @@
 package import Compute
-package import Support
+internal import Support
 
 /// The exchange of adapter gradients: the only large thing that moves between ranks.
 ///
@@ -19,8 +19,10 @@ package final class GradientExchange {
   private let thread: CommunicationThread?
   /// Free buffers of the flat vector's length.
   private var free: [Tensor] = []
-  /// Slices of other ranks' partial sums.
+  /// Slices of other ranks' partial sums, and where they arrive.
   private let received: Tensor
+  private let arrived: Tensor
+  private let staging: HostStaging
 
   // The step under way.
 
@@ -64,7 +66,12 @@ package final class GradientExchange {
     received = Tensor(
       storage: try backend.makeStorage(byteCount: max(4 * counts.slices * sliceCount, 4)),
       rows: counts.slices, columns: sliceCount)
+    staging = HostStaging(backend)
+    arrived = try staging.memory(for: received, Self.arrivals)
   }
+
+  /// Numbers of buffers in the host's memory; partial sums have those from 0 on.
+  private static let (arrivals, weights) = (-1, -2)
 
   /// How many buffers a rank needs.
   ///
@@ -106,7 +113,7 @@ package final class GradientExchange {
   /// Begins a step.
   ///
   /// - Parameter packCount: packs of the step over all ranks.
-  package func begin(packCount: Int) {
+  package func begin(packCount: Int) throws(ComputeError) {
     precondition(packCount > 0, "a step without packs")
     precondition(stack.isEmpty, "the step before has not ended")
     self.packCount = packCount
@@ -116,7 +123,7 @@ package final class GradientExchange {
     nodes = runs.map { PackTree.nodes(covering: $0) }
     packsLeft = runs[group.rank]
     // A rank without packs takes part from the start.
-    if packsLeft.isEmpty { for bucket in slices.buckets.indices.reversed() { send(bucket) } }
+    if packsLeft.isEmpty { for bucket in slices.buckets.indices.reversed() { try send(bucket) } }
   }
 
   /// A zeroed buffer for the gradients of the rank's next pack, in ascending order.
@@ -143,7 +150,7 @@ package final class GradientExchange {
         try backend.add(
           stack[index].sum.elements(range), to: stack[index - 1].sum.elements(range))
       }
-      if packsLeft.isEmpty { send(openBucketCount) }
+      if packsLeft.isEmpty { try send(openBucketCount) }
     }
     guard openBucketCount == 0 else { return }
     for _ in 0..<merges {
@@ -154,7 +161,7 @@ package final class GradientExchange {
 
   /// Queues the exchange of a bucket: one all-to-all for the first partial sum of every rank, one
   /// for the second, ...
-  private func send(_ bucket: Int) {
+  private func send(_ bucket: Int) throws(ComputeError) {
     guard let thread else { return }
     let own = pieces[group.rank][bucket]
     let columns = received.columns
@@ -168,10 +175,12 @@ package final class GradientExchange {
         row += 1
       }
       // A rank without a partial sum in this round takes part with nothing, at no offset.
-      let mine = round < nodes[group.rank].count ? stack[round].sum : nil
+      let mine =
+        round < nodes[group.rank].count
+        ? try onHost(stack[round].sum, round, slices.buckets[bucket].elements) : nil
       let sent = pieces.indices.map { mine == nil ? 0..<0 : pieces[$0][bucket].elements }
       let sendCounts = sent.indices.map { $0 == group.rank ? 0 : 4 * sent[$0].count }
-      let received = received
+      let received = arrived
       thread.start { [receiveCounts, receiveOffsets] group throws(UserError) in
         try unsafe group.allToAllV(
           mine.map { unsafe UnsafeRawBufferPointer(start: $0.address, count: $0.byteCount) }
@@ -181,6 +190,15 @@ package final class GradientExchange {
           receiveCounts: receiveCounts, receiveOffsets: receiveOffsets)
       }
     }
+  }
+
+  /// A partial sum in the host's memory, new in these elements.
+  private func onHost(_ sum: Tensor, _ number: Int, _ elements: Range<Int>) throws(ComputeError)
+    -> Tensor
+  {
+    let copy = try staging.memory(for: sum, number)
+    try staging.copy(sum.elements(elements), to: copy.elements(elements))
+    return copy
   }
 
   /// Ends a step: waits for the other ranks' slices and adds them up.
@@ -194,6 +212,7 @@ package final class GradientExchange {
     if let thread {
       try group.progress.waiting(in: "exchange") { () throws(UserError) in try thread.wait() }
     }
+    try staging.copy(arrived, to: received)
     defer {
       free += stack.map(\.sum)
       stack = []
@@ -249,15 +268,19 @@ package final class GradientExchange {
   ///
   /// - Parameter weights: the flat vector; every rank's own pieces are new.
   /// - Throws: ``UserError`` when a rank or the network fails.
-  package func gatherWeights(_ weights: Tensor) throws(UserError) {
+  package func gatherWeights(_ weights: Tensor) throws {
     guard group.worldSize > 1 else { return }
+    let onHost = try staging.memory(for: weights, Self.weights)
     for (index, bucket) in slices.buckets.enumerated() {
-      let own = weights.elements(pieces[group.rank][index].elements)
-      let whole = weights.elements(bucket.elements)
+      let range = pieces[group.rank][index].elements
+      let own = onHost.elements(range)
+      let whole = onHost.elements(bucket.elements)
+      try staging.copy(weights.elements(range), to: own)
       try unsafe group.allGatherV(
         UnsafeRawBufferPointer(start: own.address, count: own.byteCount),
         into: UnsafeMutableRawBufferPointer(start: whole.address, count: whole.byteCount),
         counts: pieces.map { 4 * $0[index].elements.count })
+      try staging.copy(whole, to: weights.elements(bucket.elements))
     }
   }
 

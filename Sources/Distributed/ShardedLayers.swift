@@ -7,14 +7,18 @@ internal import Support
 package final class ShardedLayers: LayerStream {
   private let slices: [Tensor]
   private let cuts: [[Int]]
+  /// Where slabs are gathered, in the host's memory.
   private let buffers: [Tensor]
   private let thread: CommunicationThread
+  /// What the device reads: the buffers themselves, where its memory is the host's.
+  private let deviceBuffers: [Tensor]
+  private let backend: any Backend
   /// What each buffer holds or is to hold; nil for nothing.
   private var contents: [Int?] = [nil, nil]
   private var current = 0
 
   /// - Parameters:
-  ///   - slices: this rank's slice of each slab, `[1, bytes]` uint8.
+  ///   - slices: this rank's slice of each slab, `[1, bytes]` uint8 in the host's memory.
   ///   - byteCounts: of the whole slabs.
   ///   - group: the ranks that hold the slices; used by the gathering thread alone from now on.
   ///   - backend: holds the buffers.
@@ -26,17 +30,23 @@ package final class ShardedLayers: LayerStream {
     cuts = byteCounts.map { SlabSlices.byteCounts(slabByteCount: $0, worldSize: group.worldSize) }
     let largest = byteCounts.max() ?? 0
     var buffers: [Tensor] = []
+    var deviceBuffers: [Tensor] = []
     for _ in 0..<2 {
+      let buffer = Tensor(
+        storage: try backend.makeStorage(byteCount: max(largest, 1)), columns: largest,
+        elementType: .uint8)
+      deviceBuffers.append(buffer)
       buffers.append(
-        Tensor(
-          storage: try backend.makeStorage(byteCount: max(largest, 1)), columns: largest,
-          elementType: .uint8))
+        backend.hasHostMemory ? buffer : try backend.makeHostTensor(byteCount: largest))
     }
     self.buffers = buffers
+    self.deviceBuffers = deviceBuffers
+    self.backend = backend
     thread = try CommunicationThread(group)
   }
 
   package func slab(_ index: Int, next: Int?) throws -> Tensor {
+    let isNew = contents[current] != index
     if contents[current] != index {
       let other = 1 - current
       if contents[other] != index {
@@ -47,7 +57,11 @@ package final class ShardedLayers: LayerStream {
       try thread.wait()
       current = other
     }
-    let whole = buffers[current].elements(0..<cuts[index].reduce(0, +))
+    let bytes = 0..<cuts[index].reduce(0, +)
+    let whole = deviceBuffers[current].elements(bytes)
+    if isNew && !backend.hasHostMemory {
+      try backend.copy(buffers[current].elements(bytes), to: whole)
+    }
     if let next, next != index, contents[1 - current] != next {
       try thread.wait()
       start(next, into: 1 - current)

@@ -47,7 +47,7 @@ extension Command {
       guard let configuration = try GenerateCommand.configuration(rest) else { break }
       add(configuration.base)
       add("--adapter", configuration.adapter)
-    case .data, .plan, .tokenize, .test, .launch, nil: break
+    case .data, .plan, .tokenize, .test, .env, .launch, nil: break
     }
     add("--config", configurationFile(rest))
     return needs

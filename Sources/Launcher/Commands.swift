@@ -3,7 +3,7 @@ import Trainer
 
 /// The commands of the program.
 enum Command: String, CaseIterable {
-  case train, data, plan, evaluate, generate, tokenize, test, launch
+  case train, data, plan, evaluate, generate, tokenize, test, env, launch
 
   /// One line for `--help`.
   private var summary: String {
@@ -15,6 +15,7 @@ enum Command: String, CaseIterable {
     case .generate: "completes a prompt with the base and the adapter"
     case .tokenize: "token ids of texts, and texts of token ids"
     case .test: "proves the arithmetic on this machine or on all ranks"
+    case .env: "the machine and the libraries that are found"
     case .launch: "starts a command on several processes or hosts"
     }
   }
@@ -29,6 +30,7 @@ enum Command: String, CaseIterable {
     case .generate: try GenerateCommand.run(arguments, environment: environment)
     case .tokenize: try TokenizeCommand.run(arguments, environment: environment)
     case .test: try TestCommand.run(arguments, environment: environment)
+    case .env: try EnvironmentCommand.run(arguments, environment: environment)
     case .launch: LaunchCommand.run(arguments: arguments)
     }
   }
@@ -54,6 +56,10 @@ enum Command: String, CaseIterable {
     case .data, .tokenize:
       throw UserError(
         .usage, at: "launch", "cannot start \(name), which is no work for several ranks",
+        fix: "leave launch out")
+    case .env:
+      throw UserError(
+        .usage, at: "launch", "cannot start env, which looks at one host",
         fix: "leave launch out")
     case .launch:
       throw UserError(

@@ -22,7 +22,11 @@ extension ProgramEnvironment {
       threads: threads,
       isTerminal: columns != nil,
       terminalColumns: columns ?? 80,
-      cacheDirectory: Self.cacheDirectory(variables))
+      cacheDirectory: Self.cacheDirectory(variables),
+      libraryVariables: variables.filter { name, _ in
+        (name.hasPrefix("ACCELERATE_") && (name.hasSuffix("_LIB") || name.hasSuffix("_LIB_DIR")))
+          || ["CUDA_HOME", "CUDA_PATH", "VIRTUAL_ENV", "HOME"].contains(name)
+      })
   }
 
   /// A small positive number; nil when the variable is not set or empty.

@@ -16,6 +16,8 @@ package struct BaseLoader {
   private struct Staging {
     let bytes: Tensor
     let values: Tensor
+    /// Where the device reads values; these themselves where its memory is the host's.
+    let deviceValues: Tensor
     let codes: Tensor
     let absmax: Tensor
 
@@ -31,8 +33,10 @@ package struct BaseLoader {
           storage: try backend.makeStorage(byteCount: count), columns: count / type.byteCount,
           elementType: type)
       }
-      bytes = try tensor(0, .uint8)
-      values = try tensor(1, .float32)
+      // What is read from files is converted by the host.
+      bytes = try backend.makeHostTensor(byteCount: Self.partByteCounts[0])
+      values = try backend.makeHostTensor(byteCount: Self.partByteCounts[1], .float32)
+      deviceValues = backend.hasHostMemory ? values : try tensor(1, .float32)
       codes = try tensor(2, .uint8)
       absmax = try tensor(3, .float32)
     }
@@ -159,7 +163,7 @@ package struct BaseLoader {
       let values = try finiteValues(item, elements, staging).values
       let codes = staging.codes.elements(0..<codeBytes.count)
       let absmax = staging.absmax.elements(0..<blocks.count)
-      try backend.quantizeNF4(values, codes: codes, absmax: absmax)
+      try backend.quantizeNF4(onDevice(values, staging), codes: codes, absmax: absmax)
       try copy(codes, to: codeBytes, range, out)
       try takeScales(absmax, blocks)
     }
@@ -199,6 +203,14 @@ package struct BaseLoader {
       .notFinite, at: files.directory, "tensor \(name) holds \(value) at element \(element)",
       fix: "copy or download the model again, or use another checkpoint; training would only "
         + "spread it")
+  }
+
+  /// The same values where the device reads them.
+  private func onDevice(_ values: Tensor, _ staging: Staging) throws -> Tensor {
+    if backend.hasHostMemory { return values }
+    let copy = staging.deviceValues.elements(0..<values.count)
+    try backend.copy(values, to: copy)
+    return copy
   }
 
   private func makeTensor(_ byteCount: Int, _ type: ElementType) throws -> Tensor {

@@ -7,10 +7,14 @@ package struct ProgramEnvironment: Sendable {
   package var terminalColumns: Int
   /// Where quantized bases, tokens and kernels are kept.
   package var cacheDirectory: String
+  /// Variables that say where libraries lie that are opened at run time.
+  package var libraryVariables: [String: String]
 
   package init(
-    threads: Int = 1, isTerminal: Bool = false, terminalColumns: Int = 80, cacheDirectory: String
+    threads: Int = 1, isTerminal: Bool = false, terminalColumns: Int = 80, cacheDirectory: String,
+    libraryVariables: [String: String] = [:]
   ) {
+    self.libraryVariables = libraryVariables
     self.threads = threads
     self.isTerminal = isTerminal
     self.terminalColumns = terminalColumns

@@ -1,5 +1,6 @@
 internal import Compute
 internal import ComputeCPU
+internal import ComputeCUDA
 internal import Support
 
 /// The one place where a device is chosen.
@@ -8,17 +9,18 @@ enum Assembly {
   ///
   /// - Parameters:
   ///   - options: of the command.
-  ///   - environment: gives the threads of this process.
+  ///   - environment: gives the threads of this process, and where libraries and caches are.
+  ///   - localRank: number of this process on its host; it takes the GPU of that number.
   /// - Returns: the backend and a line for the user where it does something unexpected.
-  /// - Throws: ``UserError`` for a device that this build does not have.
-  static func backend(_ options: ModelOptions, environment: ProgramEnvironment) throws(UserError)
-    -> (backend: any Backend, remark: String?)
-  {
+  /// - Throws: ``UserError`` for a device that cannot be used.
+  static func backend(
+    _ options: ModelOptions, environment: ProgramEnvironment, localRank: Int = 0
+  ) throws(UserError) -> (backend: any Backend, remark: String?) {
+    let precision: Precision = options.mixedPrecision == .bf16 ? .bfloat16 : .float32
     switch options.device {
     case .auto, .cpu:
       let backend = CPUBackend(
-        threadCount: environment.threadCount(flag: options.threads),
-        precision: options.mixedPrecision == .bf16 ? .bfloat16 : .float32)
+        threadCount: environment.threadCount(flag: options.threads), precision: precision)
       let isEmulated = options.mixedPrecision == .bf16 && !backend.hasNativeBFloat16
       return (
         backend,
@@ -27,14 +29,23 @@ enum Assembly {
             + "multiplied as float32, which saves no time" : nil
       )
     case .cuda:
-      throw UserError(
-        .usage, at: "--device", "cuda, but this version computes on CPUs only",
-        fix: "give --device cpu, or leave it out")
+      let device = try DriverDevice(
+        localRank: localRank, search: LibrarySearch(environment.libraryVariables),
+        cacheDirectory: environment.cacheDirectory)
+      do throws(ComputeError) {
+        return (try CUDABackend(device: device, precision: precision), nil)
+      } catch {
+        throw UserError(.system, at: "--device cuda", "\(error)")
+      }
     }
   }
 
   /// Counts what a backend takes besides tensors; nil for a backend that takes nothing.
   static func meter(_ backend: any Backend) -> (any WorkspaceMeter)? {
-    (backend as? CPUBackend).map { CPUWorkspaceMeter($0) }
+    switch backend {
+    case let backend as CPUBackend: CPUWorkspaceMeter(backend)
+    case let backend as CUDABackend: CUDAWorkspaceMeter(backend)
+    default: nil
+    }
   }
 }

@@ -86,7 +86,9 @@ package struct LoadedBase {
         elementType: .uint8)
     }
     switch placement {
-    case .own:
+    // A device that cannot read the host's memory has a copy of its own.
+    case .own,
+      .shared where !backend.hasHostMemory:
       var slabs: [Tensor] = []
       for (index, count) in byteCounts.enumerated() {
         slabs.append(try makeSlab(count))
@@ -116,7 +118,11 @@ package struct LoadedBase {
       for (index, count) in byteCounts.enumerated() {
         let range = SlabSlices.range(
           ofRank: group.rank, slabByteCount: count, worldSize: group.worldSize)
-        slices.append(try makeSlab(range.count))
+        // Slices are sent from the host's memory.
+        slices.append(
+          backend.hasHostMemory
+            ? try makeSlab(range.count)
+            : try backend.makeHostTensor(byteCount: range.count))
         try loader.load(index, range: range, into: slices[index])
         progress(index + 1, byteCounts.count)
       }

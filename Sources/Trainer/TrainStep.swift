@@ -98,7 +98,7 @@ package struct TrainStep {
       seed: dropout.seed, step: plan.step, layer: 0, input: 0, rate: dropout.rate)
     var losses: [Double] = []
     var routerLosses: [Double] = []
-    exchange.begin(packCount: plan.packCount)
+    try exchange.begin(packCount: plan.packCount)
     let passes = (plan.packCount + group.worldSize - 1) / group.worldSize
     for turn in 0..<passes {
       // Ranks with fewer packs take part in gathering the base all the same.

@@ -105,7 +105,6 @@ import Testing
 
   @Test func flagsThatContradict() throws {
     let rows = tiny.rows(3)
-    try refused(rows, ["--device: cuda", "fix: "], ["--device", "cuda"])
     try refused(
       rows, ["--samples-per-pack: given together with --pack-tokens", "fix: "],
       ["--samples-per-pack", "2", "--pack-tokens", "4096"])

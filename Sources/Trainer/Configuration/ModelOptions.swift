@@ -51,7 +51,7 @@ package struct ModelOptions: Sendable, Equatable {
       "Ranks that hold a sliced base together: those of a host, or all."),
     Option(
       "device", .choice(words(Device.self)), default: .text("auto"),
-      "Where to compute; this version computes on CPUs alone."),
+      "Where to compute; auto is the CPU, and cuda is one NVIDIA GPU for each rank."),
     Option(
       "threads", .integer(0...1024), default: .integer(0),
       defaultText: "0, this process's share of the cores",

@@ -29,11 +29,16 @@ struct MemoryCheck {
     // The values of an adapter's file are planned as what they become.
     let held = max(heldBefore, PeakMemory.heldByteCount() - source.heldByteCount)
     let runtime = max(0, heldBefore)
-    let free = HostMemory.availableByteCount() + held * group.localWorldSize
+    let backend = opening.backend
+    let free =
+      try backend.freeByteCount()
+      ?? HostMemory.availableByteCount() + held * group.localWorldSize
+    // A GPU is taken for the host of one rank.
+    let sharerCount = backend.hasHostMemory ? group.localWorldSize : 1
     // The fullest rank and the smallest host decide for all.
     let numbers = try group.allGather([
       Double(runtime), Double(max(0, held - runtime)),
-      Double(group.localWorldSize), Double(free),
+      Double(sharerCount), Double(free),
     ])
     func largest(_ index: Int) -> Int { Int(numbers.map { $0[index] }.max() ?? 0) }
     var planner = Planner(
@@ -61,7 +66,7 @@ struct MemoryCheck {
         title: PlannedModel.title(opening.directory, planner.configuration, options))
       throw UserError(
         .usage,
-        "the run does not fit: it needs \(ByteText.short(plan.hostByteCount)) of a host's free "
+        "the run does not fit: it needs \(ByteText.short(plan.hostByteCount)) of a \(backend.hasHostMemory ? "host" : "GPU")'s free "
           + "\(ByteText.short(planner.memoryByteCount))\n\n\(table.text)",
         fix: table.fix ?? "use a smaller model, or hosts with more memory")
     }

@@ -61,7 +61,8 @@ struct ModelOpening {
     reporter = Reporter(group: group, environment: environment)
     progress = group.progress
     progress.enter(.loading)
-    let (backend, remark) = try Assembly.backend(options, environment: environment)
+    let (backend, remark) = try Assembly.backend(
+      options, environment: environment, localRank: group.localRank)
     self.backend = backend
     reporter.note(
       "accelerate-swift \(programVersion): \(group.worldSize) "

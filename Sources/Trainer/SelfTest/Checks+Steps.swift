@@ -54,7 +54,7 @@ extension SelfTestCheck {
       let exchange = try GradientExchange(
         group: group, slices: trial.slices(alone.layout, worldSize: group.worldSize),
         maximumPackCount: packs.count, backend: backend)
-      exchange.begin(packCount: packs.count)
+      try exchange.begin(packCount: packs.count)
       for pack in PackRuns.run(
         ofRank: group.rank, packCount: packs.count, worldSize: group.worldSize)
       {

@@ -26,7 +26,9 @@ package struct SelfTest {
     self.group = group
     self.makeBackend =
       makeBackend
-      ?? { try Assembly.backend($0, environment: environment).backend }
+      ?? {
+        try Assembly.backend($0, environment: environment, localRank: group.localRank).backend
+      }
     self.write = write
   }
 

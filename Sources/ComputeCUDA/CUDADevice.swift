@@ -1,0 +1,93 @@
+internal import CCUDA
+package import Compute
+
+/// What the backend needs of a GPU: memory, copies and launches, in the order they are asked for.
+///
+/// The driver is one implementation; tests have another, which runs the same kernels on the CPU.
+package protocol CUDADevice: AnyObject, Sendable {
+  /// One line: device, libraries and versions; recorded with every run.
+  var summary: String { get }
+  /// Bytes of memory that are free now.
+  func freeByteCount() throws(ComputeError) -> Int
+  /// Zeroed memory.
+  func allocate(byteCount: Int) throws(ComputeError) -> Storage
+  /// Sets bytes to zero.
+  func setZero(_ address: UnsafeMutableRawPointer, byteCount: Int) throws(ComputeError)
+  /// Copies bytes; one that touches the host's memory is done when the call returns.
+  func copy(
+    from source: UnsafeRawPointer, to destination: UnsafeMutableRawPointer, byteCount: Int,
+    direction: CopyDirection) throws(ComputeError)
+  /// Starts a kernel of Sources/CCUDA/kernels; its threads are in ``KernelCatalog``.
+  func launch(
+    _ kernel: String, grid: LaunchGrid, sharedByteCount: Int, _ arguments: [KernelArgument])
+    throws(ComputeError)
+  /// Computes a product with a library, where there is one.
+  ///
+  /// - Returns: whether there is.
+  func multiply(_ product: LibraryProduct) throws(ComputeError) -> Bool
+}
+
+/// Which side of a copy is the host's.
+package enum CopyDirection: Sendable {
+  case toDevice, toHost, onDevice
+}
+
+/// Blocks of a launch.
+package struct LaunchGrid: Sendable, Equatable {
+  package var x: Int
+  package var y: Int
+  package var z: Int
+
+  package init(_ x: Int, _ y: Int = 1, _ z: Int = 1) {
+    self.x = x
+    self.y = y
+    self.z = z
+  }
+}
+
+/// `c = scaling a op(b)`, or `c +=`, of row-major matrices; b is `[n, k]` where `transposesB`.
+@unsafe package struct LibraryProduct {
+  package var (m, n, k) = (0, 0, 0)
+  package var (lda, ldb) = (0, 0)
+  package var isBFloat16: Bool
+  package var transposesB: Bool
+  package var accumulates: Bool
+  package var scaling: Float
+  package var a: UnsafeMutableRawPointer
+  package var b: UnsafeMutableRawPointer
+  package var c: UnsafeMutableRawPointer
+}
+
+/// One argument of a kernel: its bytes as the kernel's parameter has them.
+@safe package struct KernelArgument: Sendable {
+  private var words: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0)
+
+  package init<Value: BitwiseCopyable>(_ value: Value) {
+    precondition(MemoryLayout<Value>.size <= MemoryLayout.size(ofValue: words))
+    unsafe withUnsafeMutableBytes(of: &words) {
+      unsafe $0.storeBytes(of: value, as: Value.self)
+    }
+  }
+
+  /// The first byte of a tensor.
+  package init(_ tensor: Tensor) { unsafe self.init(tensor.address) }
+
+  /// Calls `body` with the addresses of the arguments' bytes.
+  package static func withAddresses<Result>(
+    _ arguments: [KernelArgument],
+    _ body: (UnsafeMutablePointer<UnsafeMutableRawPointer?>) -> Result
+  ) -> Result {
+    var copies = arguments
+    return unsafe copies.withUnsafeMutableBytes { bytes in
+      let addresses = UnsafeMutablePointer<UnsafeMutableRawPointer?>.allocate(
+        capacity: max(arguments.count, 1))
+      defer { unsafe addresses.deallocate() }
+      for index in arguments.indices {
+        unsafe addresses[index] = bytes.baseAddress.map {
+          unsafe $0 + index * MemoryLayout<KernelArgument>.stride
+        }
+      }
+      return unsafe body(addresses)
+    }
+  }
+}

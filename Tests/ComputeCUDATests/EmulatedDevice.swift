@@ -1,0 +1,70 @@
+import CUDAEmulation
+import Compute
+import ComputeCUDA
+import Synchronization
+import TestSupport
+
+/// Runs the kernels on the CPU, one launch after the other. Every launch draws its own order of
+/// threads and blocks.
+final class EmulatedDevice: CUDADevice {
+  let summary = "emulated"
+  private let launches = Atomic<UInt64>(0)
+  /// Names of the kernels that ran.
+  private let used = Mutex<Set<String>>([])
+  private let seed: UInt64
+  /// A mistake in one kernel.
+  private let fault: (kernel: String, fault: cuda_emulation_fault)?
+
+  init(seed: UInt64 = 1, fault: (kernel: String, fault: cuda_emulation_fault)? = nil) {
+    self.seed = seed
+    self.fault = fault
+  }
+
+  func hasRun(_ kernel: String) -> Bool { used.withLock { $0.contains(kernel) } }
+
+  func freeByteCount() throws(ComputeError) -> Int { 1 << 30 }
+
+  func allocate(byteCount: Int) throws(ComputeError) -> Storage {
+    guard let address = unsafe cuda_emulation_allocate(byteCount) else {
+      throw ComputeError("no memory")
+    }
+    let bits = UInt(bitPattern: address)
+    return unsafe Storage(deviceAddress: address, byteCount: byteCount) {
+      unsafe cuda_emulation_free(UnsafeMutableRawPointer(bitPattern: bits), byteCount)
+    }
+  }
+
+  func setZero(_ address: UnsafeMutableRawPointer, byteCount: Int) throws(ComputeError) {
+    unsafe address.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount)
+  }
+
+  func copy(
+    from source: UnsafeRawPointer, to destination: UnsafeMutableRawPointer, byteCount: Int,
+    direction: CopyDirection
+  ) throws(ComputeError) {
+    unsafe destination.copyMemory(from: source, byteCount: byteCount)
+  }
+
+  func launch(
+    _ kernel: String, grid: LaunchGrid, sharedByteCount: Int, _ arguments: [KernelArgument]
+  ) throws(ComputeError) {
+    used.withLock { _ = $0.insert(kernel) }
+    let number = launches.wrappingAdd(1, ordering: .relaxed).newValue
+    let threads = KernelCatalog.kernel(kernel).threadCount
+    var message = [CChar](repeating: 0, count: 256)
+    var planted = cuda_emulation_fault(kind: cuda_emulation_no_fault, number: 0)
+    if let fault, fault.kernel == kernel { planted = fault.fault }
+    let isFine = unsafe KernelArgument.withAddresses(arguments) { addresses in
+      unsafe cuda_emulation_launch(
+        kernel, cuda_emulation_size(x: UInt32(grid.x), y: UInt32(grid.y), z: UInt32(grid.z)),
+        UInt32(threads), sharedByteCount, addresses, seed &+ number, planted, &message,
+        message.count)
+    }
+    if !isFine {
+      let text = message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+      throw ComputeError(String(decoding: text, as: UTF8.self))
+    }
+  }
+
+  func multiply(_ product: LibraryProduct) throws(ComputeError) -> Bool { false }
+}
