@@ -50,8 +50,9 @@ package enum RankJob {
         progress.announceEnd(code: code)
         end(code, isUnderMPIRun: isUnderMPIRun)
       }
-      try group.shutdown()
+      // Told before MPI's end, which may not come where one of Open MPI's daemons is lost.
       progress.announceEnd(code: code)
+      try group.shutdown()
       judge?.waitForOthers()
       return code
     } catch {

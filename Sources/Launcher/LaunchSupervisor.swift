@@ -178,7 +178,7 @@ struct LaunchSupervisor: ~Copyable {
       ranksEnded = ended
       if now - ended.time > Self.leaveSeconds {
         overrulingCode = code
-        printer.tell("warning: all ranks have ended but mpirun does not; ending it")
+        printer.tell("warning: all ranks are done, but mpirun does not end; ending it")
         end(process, now: now)
       }
     }

@@ -43,7 +43,9 @@ code_rank_SIGSEGV=139
 fault_rank_exits_7() { :; }
 code_rank_exits_7=7
 job_rank_exits_7='2:exit=7'
+# The code of a job that was asked to stop: nothing is wrong, and nobody is named.
 fault_rank_exits_75() { :; }
+words_rank_exits_75=-
 code_rank_exits_75=75
 job_rank_exits_75='2:exit=75'
 fault_rank_SIGSTOP() { signal STOP "$(rank_on host-c)"; }
@@ -60,7 +62,7 @@ words_orted_SIGKILL='error: '
 code_orted_SIGKILL='*'
 # Nothing breaks at once: the job goes on, and launch ends what does not end by itself.
 fault_orted_SIGSTOP() { signal STOP "$(processes host-c '^orted|/orted' | head -n 1)"; }
-words_orted_SIGSTOP='warning: all ranks have ended but mpirun does not'
+words_orted_SIGSTOP='warning: all ranks are done, but mpirun does not end'
 code_orted_SIGSTOP=0
 job_orted_SIGSTOP='2:sleep=4'
 fault_launch_SIGTERM() { signal TERM "$(launcher)"; }
@@ -99,6 +101,7 @@ suffer() {
   "fault_$name"
   deadline=$((SECONDS + 40))
   while [[ $named == - || $gone == - ]] && ((SECONDS < deadline)); do
+    [[ $expected != - ]] || named=nobody
     [[ $named != - ]] || ! grep -qF -- "$expected" "$work/errors" || named=$(since "$start")
     [[ $gone != - || -n $(reachable "$name") ]] || gone=$(since "$start")
     [[ $gone == - || $named != - ]] || break

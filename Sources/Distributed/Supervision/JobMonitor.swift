@@ -92,9 +92,9 @@ package struct JobMonitor: ~Copyable {
     }
   }
 
-  /// The exit code of a job whose ranks have all said that they end, and have; nil before.
+  /// The exit code of a job whose ranks have all said that they are done; nil before.
   package var endCode: Int32? {
-    judge.haveAllEnded && ranks.isEmpty ? failureCode ?? lastCode : nil
+    judge.haveAllEnded ? failureCode ?? lastCode : nil
   }
 
   /// What is wrong now, if anything.
