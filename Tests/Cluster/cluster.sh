@@ -9,7 +9,7 @@
 #   cluster.sh check             says whether this machine can do it (exit code 1: why not)
 #   cluster.sh up                builds the hosts; replaces those of an earlier `up`
 #   cluster.sh exec HOST CMD...  runs a command on a host: host-a, host-b or host-c
-#   cluster.sh rate RATE         limits every link both ways, for example 100mbit; `free` ends it
+#   cluster.sh rate RATE [BURST] limits every link both ways, for example 100mbit; `free` ends it
 #   cluster.sh cut HOST          pulls the host's cable
 #   cluster.sh heal HOST         puts it back
 #   cluster.sh ps                lists the processes of every host, without its sshd
@@ -181,7 +181,7 @@ limit() {
         tc ${end/REPLACE/del} root 2>/dev/null || true
       else
         # shellcheck disable=SC2086
-        tc ${end/REPLACE/replace} root tbf rate "$1" burst 64kb latency 50ms
+        tc ${end/REPLACE/replace} root tbf rate "$1" burst "${2:-64kb}" latency 50ms
       fi
     done
   done
@@ -203,7 +203,7 @@ case ${1:-} in
   up) up ;;
   down) down ;;
   exec) shift && on "$@" ;;
-  rate) limit "${2:?a rate such as 100mbit, or free}" ;;
+  rate) limit "${2:?a rate such as 100mbit, or free}" "${3:-}" ;;
   cut) address "${2:?a host}" >/dev/null && ip -n "$switch" link set "$2" down ;;
   heal) address "${2:?a host}" >/dev/null && ip -n "$switch" link set "$2" up ;;
   ps) list ;;
