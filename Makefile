@@ -6,7 +6,7 @@ export PATH := $(PATH):/opt/swift/usr/bin:$(HOME)/.local/share/swiftly/bin
 PROGRAM := .build/release/accelerate-swift
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-cluster test-faults soak check lint format clean
+.PHONY: help setup build demo test test-cluster test-faults soak fuzz check lint format clean
 
 help: ## Lists the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ test-faults: build ## Breaks jobs over emulated hosts in many ways and prints wh
 soak: setup ## Kills a random rank of a hundred runs; all must end with the same bits.
 	swift build -c release --build-tests
 	ACCELERATE_SOAK_KILLS=100 swift test -c release --skip-build --filter SoakTests
+
+fuzz: setup ## Fuzzes the readers of foreign files; EXECUTIONS=20000 in all.
+	Fuzz/fuzz.sh $(or $(EXECUTIONS),20000)
 
 check: setup lint ## Lint and the fast tests, in under three minutes.
 	swift build -c release --build-tests

@@ -163,7 +163,7 @@ extension SampleList {
     let text = (0..<3000).map(row).joined()
     let path = try directory.write("d.jsonl", text)
     let reader = try DatasetReader(path: path, vocabularySize: 300)
-    let inMemory = try TokenStore.build(reader, with: builder)
+    let inMemory = try TokenStore.build(reader, with: builder, threads: 3)
     let file = directory.path + "/tokens"
     let written = try TokenStore.build(
       reader, with: builder, destination: .init(path: file, key: "k"))

@@ -63,7 +63,7 @@ package struct SampleBuilder: Sendable {
   }
 
   /// A sample of any length with what the length rule needs to know.
-  struct Draft {
+  struct Draft: Sendable {
     var sample: Sample
     /// Tokens from here on must not be cut.
     var answerStart: Int
@@ -142,17 +142,23 @@ package struct SampleBuilder: Sendable {
   /// - Parameters:
   ///   - rows: of one file.
   ///   - path: of the file, for errors.
+  ///   - threads: how many threads work; the drafts do not depend on it.
   /// - Returns: one draft a row.
   /// - Throws: `UserError` for the first row that is wrong.
-  func drafts(_ rows: [DatasetRow], path: String) throws -> [Draft] {
-    try rows.map { entry in
-      do {
-        return try draft(entry.row)
-      } catch var error as UserError {
-        if error.location.isEmpty { error.location = "\(path):\(entry.line)" }
-        throw error
+  func drafts(_ rows: [DatasetRow], path: String, threads: Int) throws -> [Draft] {
+    // Parts of several rows keep threads from meeting at every one.
+    let size = max(1, min(64, rows.count / (8 * max(1, threads))))
+    let partCount = (rows.count + size - 1) / size
+    return try ParallelMap.values(count: partCount, threads: threads) { part in
+      try rows[part * size..<min((part + 1) * size, rows.count)].map { entry in
+        do {
+          return try draft(entry.row)
+        } catch var error as UserError {
+          if error.location.isEmpty { error.location = "\(path):\(entry.line)" }
+          throw error
+        }
       }
-    }
+    }.flatMap { $0 }
   }
 
   /// The token that begins sequences, whether or not it is put before rows.

@@ -23,12 +23,13 @@ extension TokenStore {
   ///   - builder: makes samples of rows.
   ///   - limit: the first rows only; nil for all.
   ///   - destination: a file that is written; nil keeps all in memory.
+  ///   - threads: how many threads tokenize; the rows do not depend on it.
   ///   - progress: called now and then with bytes done and bytes in all.
   /// - Returns: the rows.
   /// - Throws: `UserError` for the first row that is wrong, and when the file cannot be written.
   package static func build(
     _ reader: DatasetReader, with builder: SampleBuilder, limit: Int? = nil,
-    destination: Destination? = nil,
+    destination: Destination? = nil, threads: Int = 1,
     progress: ((_ done: Int, _ total: Int) -> Void)? = nil
   ) throws -> TokenStore {
     let look = try reader.look()
@@ -37,7 +38,9 @@ extension TokenStore {
     var batch: [DatasetRow] = []
     var rowCount = 0
     func flush() throws {
-      for (entry, draft) in zip(batch, try builder.drafts(batch, path: reader.path)) {
+      for (entry, draft) in zip(
+        batch, try builder.drafts(batch, path: reader.path, threads: threads))
+      {
         try sink.append(entry, draft)
       }
       batch.removeAll(keepingCapacity: true)

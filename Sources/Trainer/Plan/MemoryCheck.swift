@@ -71,12 +71,26 @@ struct MemoryCheck {
         fix: table.fix ?? "use a smaller model, or hosts with more memory")
     }
     opening.reporter.note(plan.summary)
-    let reason = BasePlacement.decide(
-      options.shard, options.shardGroup, byteCount: opening.description.byteCount,
-      worldSize: group.worldSize, ranksPerHost: settings.ranksPerHost,
-      memoryByteCount: planner.memoryByteCount
-    ).reason
-    return (plan, reason)
+    return (plan, reason(plan, options, memoryByteCount: planner.memoryByteCount))
+  }
+
+  /// Why the base lies where it does, for the user.
+  private func reason(_ plan: RunPlan, _ options: ModelOptions, memoryByteCount: Int) -> String {
+    let size = ByteText.short(opening.description.byteCount)
+    let room = ByteText.short(memoryByteCount)
+    let why =
+      switch (options.shard, plan.placement) {
+      case (.auto, .sliced):
+        "with a whole copy of the base, \(size), the run does not fit into a host's free \(room)"
+      case (.auto, _):
+        "with a copy of the base, \(size), the run fits into each host's free \(room)"
+      default: "as asked for; the base is \(size)"
+      }
+    switch plan.placement {
+    case .own: return "shard none: \(why)"
+    case .shared: return "shard none: \(why); its ranks share it"
+    case .sliced(let ranks): return "shard full over \(ranks) ranks: \(why)"
+    }
   }
 
   /// The largest numbers of any pack of the run; where there are many packs, of what the settings

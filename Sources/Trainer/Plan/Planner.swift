@@ -30,28 +30,56 @@ struct Planner {
   /// - Parameters:
   ///   - settings: of the run.
   ///   - agree: whether all ranks think so.
-  /// - Returns: the plan; with `auto` layers are recomputed only where the run does not fit
-  ///   otherwise.
+  /// - Returns: the plan; with `auto` the base is divided among ranks only where the run does not
+  ///   fit otherwise, and layers are recomputed likewise.
   /// - Throws: when a tensor has no type, or the ranks cannot be asked.
   func plan(_ settings: PlanSettings, agree: (Bool) throws -> Bool = { $0 }) throws -> RunPlan {
-    switch settings.checkpointing {
-    case .on: return try plan(settings, .inputs)
-    case .off: return try plan(settings, .activations)
-    case .auto:
-      let kept = try plan(settings, .activations)
-      return try agree(kept.fits(memoryByteCount)) ? kept : plan(settings, .inputs)
+    let placements = placements(settings)
+    for placement in placements.dropLast() {
+      let plan = try plan(settings, placement, agree: agree)
+      if try agree(plan.fits(memoryByteCount)) { return plan }
+    }
+    return try plan(settings, placements[placements.count - 1], agree: agree)
+  }
+
+  /// Where the base may lie, the best first.
+  private func placements(_ settings: PlanSettings) -> [PlannedPlacement] {
+    let (world, host) = (settings.worldSize, settings.ranksPerHost)
+    guard world > 1 else { return [.own] }
+    let whole: PlannedPlacement = host > 1 ? .shared : .own
+    let groups: [Int] =
+      switch settings.shardGroup {
+      case .host: [host]
+      case .world: [world]
+      // Slices of a host's own copy keep gathers off the network.
+      case .auto: host < world ? [host, world] : [world]
+      }
+    switch settings.shard {
+    case .none: return [whole]
+    case .full: return groups.map { .sliced(ranks: $0) }
+    // On one host slices take no less than the copy that its ranks share.
+    case .auto: return [whole, .sliced(ranks: groups[groups.count - 1])]
     }
   }
 
-  private func plan(_ settings: PlanSettings, _ retention: CausalLM.Retention) throws -> RunPlan {
+  private func plan(
+    _ settings: PlanSettings, _ placement: PlannedPlacement, agree: (Bool) throws -> Bool
+  ) throws -> RunPlan {
+    switch settings.checkpointing {
+    case .on: return try plan(settings, placement, .inputs)
+    case .off: return try plan(settings, placement, .activations)
+    case .auto:
+      let kept = try plan(settings, placement, .activations)
+      return try agree(kept.fits(memoryByteCount)) ? kept : plan(settings, placement, .inputs)
+    }
+  }
+
+  private func plan(
+    _ settings: PlanSettings, _ placement: PlannedPlacement, _ retention: CausalLM.Retention
+  ) throws -> RunPlan {
     let layouts = try SlabLayout.slabs(configuration, settings.quantization, stored: stored)
     let byteCounts = layouts.map(\.byteCount)
     let world = settings.worldSize
-    let placement = BasePlacement.decide(
-      settings.shard, settings.shardGroup, byteCount: byteCounts.reduce(0, +), worldSize: world,
-      ranksPerHost: settings.ranksPerHost, memoryByteCount: memoryByteCount
-    ).placement
-
     var bytes: [RunPlan.Part: Int] = [:]
     for layout in layouts {
       for (part, count) in Self.base(layout, placement) { bytes[part, default: 0] += count }

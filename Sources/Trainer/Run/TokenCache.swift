@@ -8,6 +8,8 @@ struct TokenCache {
   private let directory: String?
   /// The ranks of this host.
   private let host: any ProcessGroup
+  /// Threads of the rank that tokenizes: those of all ranks that wait for it.
+  private let threads: Int
   private let reporter: Reporter?
   private let progress: ProgressReporter
 
@@ -24,6 +26,7 @@ struct TokenCache {
     directory =
       options.usesCache ? "\(options.cache ?? environment.cacheDirectory)/tokens" : nil
     host = options.usesCache && group.worldSize > 1 ? try group.splitByHost() : SoloGroup()
+    threads = environment.threads * host.worldSize
     self.reporter = reporter
     progress = group.progress
   }
@@ -32,6 +35,7 @@ struct TokenCache {
   init() {
     directory = nil
     host = SoloGroup()
+    threads = 1
     reporter = nil
     progress = host.progress
   }
@@ -87,7 +91,7 @@ struct TokenCache {
       "tokenizing MB", total: total, every: total >= 32 ? max(1, total / 10) : nil)
     var last = 0
     let store = try TokenStore.build(
-      reader, with: builder, limit: limit, destination: destination
+      reader, with: builder, limit: limit, destination: destination, threads: threads
     ) { done, _ in
       progress.move()
       let step = min(total, done >> 20)
