@@ -27,13 +27,11 @@ extension CausalLM {
   package func loss(_ pass: Pass, gradientScale: Float?, gradients: Tensor? = nil) throws
     -> PackLoss
   {
-    let T = pass.pack.tokenCount
     let C = configuration.hiddenSize
     let n = pass.pack.targets.count
-    let dx: Tensor? = gradientScale == nil ? nil : arena.allocate(T, C)
-    let losses = arena.allocate(1, n)
     let mark = arena.mark
     defer { arena.release(to: mark) }
+    let losses = arena.allocate(1, n)
     let weights = try headWeights(isTraining: gradientScale != nil)
     let head = LoRALinear(
       base: weights.matrix, bias: nil,
@@ -66,7 +64,10 @@ extension CausalLM {
         logits, dropped: dropped, xa: xa, dx: dnormed.rows(rows), accumulate: false,
         dropout: dropout, context: context)
     }
-    if let dx, let dnormed {
+    if let dnormed {
+      guard let dx = pass.dx else {
+        preconditionFailure("a pass that keeps nothing has no gradient")
+      }
       let dselected = arena.allocate(n, C)
       try backend.zero(dselected)
       try backend.rmsNormBackward(
@@ -74,7 +75,7 @@ extension CausalLM {
       try backend.zero(dx)
       try backend.placeRows(dselected, rows: pass.pack.targetRows, out: dx)
     }
-    pass.dx = dx
+    pass.hasLoss = dnormed != nil
     return PackLoss(tokenLosses: try backend.download(losses))
   }
 

@@ -64,16 +64,25 @@ package final class CausalLM {
     let routerSums: Tensor?
     /// Rows of each expert, per layer with experts.
     var expertCounts: [[Int]] = []
-    /// What each layer saved, or with gradient checkpointing its input alone.
-    var saved: [SavedLayer] = []
-    /// `[T, C]`: the gradient of the residual stream.
-    var dx: Tensor?
+    /// What each layer saved.
+    var saved: [(layer: SavedLayer, mark: Int)] = []
+    /// `[T, C]`: the gradient of the residual stream; nil where no backward pass follows.
+    let dx: Tensor?
+    /// `[1, E]`: what the router loss adds to the gradient of every token's probabilities; nil for
+    /// dense models.
+    let routerGradient: Tensor?
+    var hasLoss = false
 
-    init(pack: DevicePack, context: PassContext, x: Tensor, routerSums: Tensor?) {
+    init(
+      pack: DevicePack, context: PassContext, x: Tensor, routerSums: Tensor?, dx: Tensor?,
+      routerGradient: Tensor?
+    ) {
       self.pack = pack
       self.context = context
       self.x = x
       self.routerSums = routerSums
+      self.dx = dx
+      self.routerGradient = routerGradient
     }
   }
 
@@ -83,13 +92,17 @@ package final class CausalLM {
   }
 
   /// What a forward pass keeps for a backward pass.
-  package enum Retention: Sendable {
+  package enum Retention: Sendable, Equatable {
     /// Nothing: there will be no backward pass.
     case nothing
+    /// All activations of the last layers; of those before, the input alone, from which the backward
+    /// pass computes them again (gradient checkpointing).
+    case lastLayers(Int)
+
     /// Every layer's activations.
-    case activations
-    /// Every layer's input; the rest is computed again (gradient checkpointing).
-    case inputs
+    package static let activations = Retention.lastLayers(.max)
+    /// Every layer's input.
+    package static let inputs = Retention.lastLayers(0)
   }
 
   /// Runs the layers.
@@ -117,19 +130,27 @@ package final class CausalLM {
         headWidth: configuration.headWidth, slidingWindow: nil,
         segments: segments(input, cache)),
       dropout: dropout.flatMap { $0.rate > 0 ? $0 : nil }, cache: cache)
+    // What outlives the layers lies below them, so that the backward pass gives back each layer's
+    // memory as it goes.
     let pass = Pass(
       pack: pack, context: context, x: arena.allocate(T, configuration.hiddenSize),
       routerSums: configuration.isMixture
-        ? arena.allocate(configuration.mixtureLayerCount, configuration.expertCount) : nil)
+        ? arena.allocate(configuration.mixtureLayerCount, configuration.expertCount) : nil,
+      dx: retention == .nothing ? nil : arena.allocate(T, configuration.hiddenSize),
+      routerGradient: retention == .nothing || !configuration.isMixture
+        ? nil : arena.allocate(1, configuration.expertCount))
+    var firstKept = L
+    if case .lastLayers(let count) = retention { firstKept = L - min(count, L) }
 
     try backend.embedding(
       pack.ids, assembly.embedding(stream.slab(0, next: 1)), out: pass.x)
     for layer in 0..<L {
       let block = try assembled(layer, next: layer + 2).block
-      if retention == .inputs {
+      let start = arena.mark
+      if retention != .nothing, layer < firstKept {
         let copy = arena.allocate(T, configuration.hiddenSize)
         try backend.copy(pass.x, to: copy)
-        pass.saved.append(.input(copy))
+        pass.saved.append((.input(copy), start))
       }
       let mark = arena.mark
       let saved = DecoderBlock.Activations(block, context, tokenCount: T)
@@ -139,8 +160,8 @@ package final class CausalLM {
         try backend.copy(routing.probabilitySums, to: sums.rows(row..<row + 1))
         pass.expertCounts.append(saved.feedForward.counts.values)
       }
-      if retention == .activations {
-        pass.saved.append(.activations(saved))
+      if retention != .nothing, layer >= firstKept {
+        pass.saved.append((.activations(saved), start))
       } else {
         arena.release(to: mark)
       }
@@ -188,24 +209,22 @@ package final class CausalLM {
     _ pass: Pass, routerLossScale: Double, gradients: Tensor,
     layerDidFinish: (_ layer: Int) throws -> Void = { _ in }
   ) throws {
-    guard let dx = pass.dx else { preconditionFailure("backward before loss") }
+    guard let dx = pass.dx, pass.hasLoss else { preconditionFailure("backward before loss") }
     var context = pass.context
     context.gradients = gradients
-    var routerGradient: Tensor?
-    if configuration.isMixture {
+    let routerGradient = pass.routerGradient
+    if let routerGradient {
       let E = configuration.expertCount
       let tokens = Double(configuration.mixtureLayerCount * pass.pack.tokenCount)
-      let tensor = arena.allocate(1, E)
       try backend.upload(
         expertShares(pass).map { Float(routerLossScale * Double(E) * $0 / max(tokens, 1)) },
-        to: tensor)
-      routerGradient = tensor
+        to: routerGradient)
     }
     for layer in (0..<configuration.layerCount).reversed() {
       // After the first layer comes the embedding, for the next pass.
       let block = try assembled(layer, next: layer).block
-      let mark = arena.mark
-      switch pass.saved[layer] {
+      let (saved, mark) = pass.saved[layer]
+      switch saved {
       case .activations(let saved):
         try block.backward(dx, saved: saved, routerGradient: routerGradient, context: context)
       case .input(let input):

@@ -57,6 +57,23 @@ import Trainer
     try expectSnapshot(result.text, "plan-too-large.txt")
   }
 
+  /// With little memory some layers are computed again, with less all of them, with much none.
+  @Test func asManyLayersAsFitKeepTheirActivations() throws {
+    let counts = try ["45", "65", "115", "150"].map { memory in
+      let (text, fits) = try plan(
+        Self.mixtral, "--quant nf4 --pack-tokens 8192 --max-length 4096 --memory \(memory)")
+      #expect(fits)
+      if text.contains("activations are kept") { return 0 }
+      let words = text.split(whereSeparator: \.isWhitespace)
+      let place = try #require(words.firstIndex(of: "layers"))
+      return words[place - 2] == "of" ? try #require(Int(words[place - 3])) : 32
+    }
+    #expect(counts == counts.sorted(by: >))
+    #expect(
+      counts[0] > counts[1] && counts[1] > counts[2] && counts[2] > 0 && counts[3] == 0, "\(counts)"
+    )
+  }
+
   @Test func helpNamesTheFlags() throws {
     try expectSnapshot(PlanConfiguration.parser.helpText(), "plan-help.txt")
   }

@@ -36,7 +36,8 @@ extension TrainConfiguration {
           Option(
             "gradient-checkpointing", .choice(words(GradientCheckpointing.self)),
             default: .text("auto"),
-            "Computes activations again in the backward pass to save memory; auto where needed.")
+            "Computes activations again in the backward pass to save memory; auto: of as few layers as "
+              + "the memory asks for.")
         ] + ModelOptions.machineOptions),
       OptionGroup("Output", outputOptions + [CommandLineParser.configurationOption]),
     ])

@@ -35,8 +35,7 @@ struct PlanTable {
       \(title)
       \(ranks); \(settings.packsPerStep) packs a step of up to \(settings.pack.tokens) tokens
       \(Self.describe(plan.placement)); \
-      \(plan.retention == .inputs
-        ? "layers are computed again in the backward pass" : "activations are kept")
+      \(plan.recomputedLayerCount > 0 ? plan.recomputation : "activations are kept")
 
 
       """
@@ -125,7 +124,7 @@ struct PlanVariant {
   static func all(_ planner: Planner, _ plan: RunPlan) throws -> [PlanVariant] {
     let given = plan.settings
     var changes: [(flags: String, change: (inout PlanSettings) -> Void)] = []
-    if plan.retention == .activations {
+    if plan.recomputedLayerCount < plan.layerCount {
       changes.append(("--gradient-checkpointing on", { $0.checkpointing = .on }))
     }
     let smaller = max(given.pack.longest, given.pack.tokens / 2)

@@ -31,7 +31,7 @@ struct Planner {
   ///   - settings: of the run.
   ///   - agree: whether all ranks think so.
   /// - Returns: the plan; with `auto` the base is divided among ranks only where the run does not
-  ///   fit otherwise, and layers are recomputed likewise.
+  ///   fit otherwise, and no more layers are computed again than must be.
   /// - Throws: when a tensor has no type, or the ranks cannot be asked.
   func plan(_ settings: PlanSettings, agree: (Bool) throws -> Bool = { $0 }) throws -> RunPlan {
     let placements = placements(settings)
@@ -69,8 +69,22 @@ struct Planner {
     case .on: return try plan(settings, placement, .inputs)
     case .off: return try plan(settings, placement, .activations)
     case .auto:
-      let kept = try plan(settings, placement, .activations)
-      return try agree(kept.fits(memoryByteCount)) ? kept : plan(settings, placement, .inputs)
+      let all = try plan(settings, placement, .activations)
+      if try agree(all.fits(memoryByteCount)) { return all }
+      // As many layers as fit keep their activations: more of them never take less.
+      var best = try plan(settings, placement, .inputs)
+      guard try agree(best.fits(memoryByteCount)) else { return best }
+      var (fitting, tooMany) = (0, configuration.layerCount)
+      while tooMany - fitting > 1 {
+        let middle = (fitting + tooMany) / 2
+        let some = try plan(settings, placement, .lastLayers(middle))
+        if try agree(some.fits(memoryByteCount)) {
+          (fitting, best) = (middle, some)
+        } else {
+          tooMany = middle
+        }
+      }
+      return best
     }
   }
 
@@ -131,7 +145,8 @@ struct Planner {
     var sliced: (byteCounts: [Int], ranks: Int)?
     if case .sliced(let ranks) = placement { sliced = (byteCounts, ranks) }
     return RunPlan(
-      settings: settings, placement: placement, retention: retention, byteCounts: bytes,
+      settings: settings, placement: placement, retention: retention,
+      layerCount: configuration.layerCount, byteCounts: bytes,
       traffic: StepTraffic(
         slices: slices, packsPerStep: settings.packsPerStep, slabs: sliced,
         tiesEmbeddings: configuration.tiesEmbeddings))

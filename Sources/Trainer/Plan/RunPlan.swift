@@ -28,6 +28,7 @@ struct RunPlan {
   let settings: PlanSettings
   let placement: PlannedPlacement
   let retention: CausalLM.Retention
+  let layerCount: Int
   let byteCounts: [Part: Int]
   let traffic: StepTraffic
 
@@ -74,7 +75,20 @@ struct RunPlan {
     ].compactMap { $0 }
     return "memory per rank: \(ByteText.short(rankByteCount)) ("
       + parts.joined(separator: ", ")
-      + (retention == .inputs ? ", layers recomputed in the backward pass)" : ")")
+      + (recomputedLayerCount > 0 ? "; \(recomputation))" : ")")
+  }
+
+  /// Layers whose activations are not kept.
+  var recomputedLayerCount: Int {
+    guard case .lastLayers(let kept) = retention else { return 0 }
+    return layerCount - min(kept, layerCount)
+  }
+
+  /// Which layers are computed a second time.
+  var recomputation: String {
+    let share =
+      recomputedLayerCount == layerCount ? "" : "\(recomputedLayerCount) of \(layerCount) "
+    return "\(share)layers are computed again in the backward pass"
   }
 }
 
