@@ -200,8 +200,10 @@ package protocol Backend: AnyObject, Sendable {
 
   // MARK: Quantization
 
-  /// Quantizes float32 `[1, n]` to NF4: `codes [1, ceil(n / 2)]` uint8, `absmax [1, blocks]`
-  /// float32. A last block that is shorter has an absmax of at least 1e-38.
+  /// Whether all elements are finite numbers; `x [1, n]` float32, bfloat16 or float16.
+  func isFinite(_ x: Tensor) throws(ComputeError) -> Bool
+  /// Quantizes `[1, n]` float32, bfloat16 or float16 to NF4: `codes [1, ceil(n / 2)]` uint8,
+  /// `absmax [1, blocks]` float32. A last block that is shorter has an absmax of at least 1e-38.
   func quantizeNF4(_ x: Tensor, codes: Tensor, absmax: Tensor) throws(ComputeError)
   /// Second quantization of absmax values with a given offset, to 8-bit dynamic codes.
   func quantizeScales(_ absmax: Tensor, offset: Float, codes: Tensor, nestedAbsmax: Tensor)

@@ -53,6 +53,14 @@ package struct Tensor: Sendable {
       elementType: elementType)
   }
 
+  /// The same bytes as a vector of another type.
+  package func viewed(as type: ElementType) -> Tensor {
+    precondition(byteCount % type.byteCount == 0, "\(byteCount) bytes as \(type)")
+    return Tensor(
+      storage: storage, byteOffset: byteOffset, columns: byteCount / type.byteCount,
+      elementType: type)
+  }
+
   /// The first byte; valid while the tensor lives. Host memory only where the storage is.
   package var address: UnsafeMutableRawPointer { unsafe storage.address + byteOffset }
 

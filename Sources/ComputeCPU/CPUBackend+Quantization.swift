@@ -1,4 +1,5 @@
 package import Compute
+internal import Synchronization
 
 /// Decoding tables, made once.
 enum NF4Tables {
@@ -41,44 +42,109 @@ extension DynamicCode {
 }
 
 extension CPUBackend {
+  package func isFinite(_ x: Tensor) throws(ComputeError) -> Bool {
+    let hasOthers = Atomic(false)
+    let address = unsafe x.address
+    // An exponent of all ones is an infinity or no number.
+    forEachChunk(x.count, of: 1 << 16) { range in
+      let isFinite =
+        switch x.elementType {
+        case .float32:
+          unsafe Self.isFinite(
+            address.assumingMemoryBound(to: UInt32.self), range, exponent: 0x7F80_0000)
+        case .bfloat16:
+          unsafe Self.isFinite(
+            address.assumingMemoryBound(to: UInt16.self), range, exponent: 0x7F80)
+        case .float16:
+          unsafe Self.isFinite(
+            address.assumingMemoryBound(to: UInt16.self), range, exponent: 0x7C00)
+        default: preconditionFailure("isFinite of \(x.elementType)")
+        }
+      if !isFinite { hasOthers.store(true, ordering: .relaxed) }
+    }
+    return !hasOthers.load(ordering: .relaxed)
+  }
+
+  @inline(__always) private static func isFinite<Bits: FixedWidthInteger>(
+    _ x: UnsafeMutablePointer<Bits>, _ range: Range<Int>, exponent: Bits
+  ) -> Bool {
+    var most: Bits = 0
+    for i in range { most = unsafe max(most, x[i] & exponent) }
+    return most < exponent
+  }
+
   package func quantizeNF4(_ x: Tensor, codes: Tensor, absmax: Tensor) throws(ComputeError) {
     let count = x.count
     precondition(
       codes.count == NF4.codeByteCount(count) && absmax.count == NF4.blockCount(count),
       "quantizeNF4: \(count) elements, \(codes.count) bytes, \(absmax.count) scales")
-    let x = unsafe x.floats
+    let source = MatrixDecoder(
+      BaseMatrix(
+        rows: 1, columns: count, format: .dense(x.reshaped(rows: 1, columns: count))))
     let codes = unsafe codes.address.assumingMemoryBound(to: UInt8.self)
     let absmax = unsafe absmax.floats
-    let bounds = unsafe NF4Tables.bounds
     // Chunks of whole blocks, and so of whole bytes.
     forEachChunk(count, of: 256 * NF4.blockSize) { range in
-      for first in stride(from: range.lowerBound, to: range.upperBound, by: NF4.blockSize) {
-        let last = min(first + NF4.blockSize, range.upperBound)
-        var largest: Float = 0
-        for i in first..<last { largest = unsafe max(largest, abs(x[i])) }
-        // A block of zeros, or nearly, is divided by this; a shorter one stores it, too.
-        let divisor = max(largest, 1e-38)
-        let isWhole = last - first == NF4.blockSize
-        unsafe absmax[first / NF4.blockSize] = isWhole ? largest : divisor
-        let reciprocal = 1 / divisor
-        func code(_ i: Int) -> UInt8 {
-          // An element beyond an odd end is coded as zero.
-          guard i < last else { return 7 }
-          let scaled = unsafe isWhole ? x[i] * reciprocal : x[i] / divisor
-          // Counts the bounds below, by halves; a value on a bound has the lower code.
-          var code = 0
-          var step = 8
-          while step > 0 {
-            if unsafe scaled > bounds[code + step - 1] { code += step }
-            step /= 2
-          }
-          return UInt8(truncatingIfNeeded: code)
-        }
-        for i in stride(from: first, to: last, by: 2) {
-          unsafe codes[i / 2] = code(i) << 4 | code(i + 1)
+      unsafe withUnsafeTemporaryAllocation(of: Float.self, capacity: NF4.blockSize) { buffer in
+        guard let block = buffer.baseAddress else { return }
+        for first in stride(from: range.lowerBound, to: range.upperBound, by: NF4.blockSize) {
+          let width = min(NF4.blockSize, range.upperBound - first)
+          // What lies beyond an odd end is coded as zero.
+          unsafe buffer.update(repeating: 0)
+          unsafe source.decode(first, count: width, to: block)
+          unsafe absmax[first / NF4.blockSize] = Self.quantizeBlock(
+            block, width, codes: codes + first / 2)
         }
       }
     }
+  }
+
+  /// Quantizes one block.
+  ///
+  /// - Parameters:
+  ///   - x: 64 elements, zero from `width` on.
+  ///   - width: elements of the block.
+  ///   - codes: of these, two to a byte; written.
+  /// - Returns: the absmax to store.
+  @inline(__always) private static func quantizeBlock(
+    _ x: UnsafeMutablePointer<Float>, _ width: Int, codes: UnsafeMutablePointer<UInt8>
+  ) -> Float {
+    var most = Lanes.zero
+    for i in stride(from: 0, to: NF4.blockSize, by: 8) {
+      let lanes = unsafe x.lanes(i, 8)
+      let magnitude = lanes.replacing(with: -lanes, where: lanes .< 0)
+      most = most.replacing(with: magnitude, where: magnitude .> most)
+    }
+    let largest = most.max()
+    // A block of zeros, or nearly, is divided by this; a shorter one stores it, too.
+    let divisor = max(largest, 1e-38)
+    let isWhole = width == NF4.blockSize
+    let reciprocal = 1 / divisor
+    let bounds = unsafe NF4Tables.bounds
+    for i in stride(from: 0, to: width, by: 16) {
+      let low = unsafe x.lanes(i, 8)
+      let high = unsafe x.lanes(i + 8, 8)
+      let scaledLow = isWhole ? low * reciprocal : low / divisor
+      let scaledHigh = isWhole ? high * reciprocal : high / divisor
+      // Counts the bounds below; a value on a bound has the lower code.
+      var codesLow = SIMD8<Int32>.zero
+      var codesHigh = SIMD8<Int32>.zero
+      for code in 0..<15 {
+        let bound = unsafe Lanes(repeating: bounds[code])
+        codesLow = codesLow.replacing(with: codesLow &+ 1, where: scaledLow .> bound)
+        codesHigh = codesHigh.replacing(with: codesHigh &+ 1, where: scaledHigh .> bound)
+      }
+      let both = SIMD16<UInt8>(
+        lowHalf: SIMD8(truncatingIfNeeded: codesLow), highHalf: SIMD8(truncatingIfNeeded: codesHigh)
+      )
+      let pairs = both.evenHalf &<< 4 | both.oddHalf
+      if i + 16 <= width {
+        unsafe UnsafeMutableRawPointer(codes + i / 2).storeBytes(of: pairs, as: SIMD8<UInt8>.self)
+      } else {
+        for byte in 0..<(width - i + 1) / 2 { unsafe codes[i / 2 + byte] = pairs[byte] }
+      }
+    }
+    return isWhole ? largest : divisor
   }
 
   package func quantizeScales(

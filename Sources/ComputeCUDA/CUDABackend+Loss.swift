@@ -84,6 +84,19 @@ extension CUDABackend {
 
   // MARK: Quantization
 
+  package func isFinite(_ x: Tensor) throws(ComputeError) -> Bool {
+    if x.count == 0 { return true }
+    let blocks = min((x.count + 1023) / 1024, 256)
+    let found = try workspace.tensor(.sums, columns: blocks, .int32)
+    try launch(
+      "find_not_finite", LaunchGrid(blocks),
+      [
+        KernelArgument(x), KernelArgument(Self.format(of: x.elementType)),
+        KernelArgument(Int64(x.count)), KernelArgument(found),
+      ])
+    return try downloadElements(found, zero: Int32(0)).allSatisfy { $0 == 0 }
+  }
+
   package func quantizeNF4(_ x: Tensor, codes: Tensor, absmax: Tensor) throws(ComputeError) {
     let count = x.count
     precondition(
@@ -92,8 +105,8 @@ extension CUDABackend {
     try launch(
       "quantize_nf4", items: 32 * absmax.count,
       [
-        KernelArgument(x), KernelArgument(codes), KernelArgument(absmax),
-        KernelArgument(Int64(count)),
+        KernelArgument(x), KernelArgument(Self.format(of: x.elementType)), KernelArgument(codes),
+        KernelArgument(absmax), KernelArgument(Int64(count)),
       ])
   }
 
@@ -121,18 +134,23 @@ extension CUDABackend {
       ])
   }
 
+  /// The number of a dense format in the kernels.
+  private static func format(of type: ElementType) -> Int64 {
+    switch type {
+    case .float32: 0
+    case .bfloat16: 1
+    case .float16: 2
+    default: preconditionFailure("a base matrix of \(type)")
+    }
+  }
+
   /// Where a base matrix lies, as kernels take it.
   func source(of matrix: BaseMatrix) -> KernelArgument {
     var source = unsafe ccuda_weight_source()
     switch matrix.format {
     case .dense(let values):
       unsafe source.values = UnsafeRawPointer(values.address)
-      switch values.elementType {
-      case .float32: unsafe source.format = 0
-      case .bfloat16: unsafe source.format = 1
-      case .float16: unsafe source.format = 2
-      default: preconditionFailure("a base matrix of \(values.elementType)")
-      }
+      unsafe source.format = Self.format(of: values.elementType)
     case .nf4(let codes, let scales):
       unsafe source.values = UnsafeRawPointer(codes.address)
       switch scales {

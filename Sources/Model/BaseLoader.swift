@@ -3,7 +3,8 @@ package import Support
 
 /// Reads the frozen base from its files into slabs, or into a rank's slices of them, quantizing on
 /// the way. Tensors are read in chunks through a staging of fixed size, so that loading takes
-/// ``stagingByteCount`` more memory than its result.
+/// ``stagingByteCount`` more memory than its result; a thread reads the next chunk while the device
+/// works on one.
 package struct BaseLoader {
   package let files: ModelFiles
   package let slabs: [SlabLayout]
@@ -11,35 +12,37 @@ package struct BaseLoader {
   /// Elements that are read at a time; whole NF4 blocks and nested blocks.
   private static let chunkElementCount = 1 << 20
 
-  /// What is held of one chunk: its bytes in the file's type, its values, and as NF4 its codes and
-  /// scales.
+  /// What is held of the chunk under way.
   private struct Staging {
-    let bytes: Tensor
-    let values: Tensor
-    /// Where the device reads values; these themselves where its memory is the host's.
-    let deviceValues: Tensor
+    /// Its bytes where the device reads them; nil where the device reads the host's memory.
+    let raw: Tensor?
+    /// As NF4.
     let codes: Tensor
     let absmax: Tensor
 
-    static let partByteCounts = [
-      4 * chunkElementCount, 4 * chunkElementCount, NF4.codeByteCount(chunkElementCount),
-      4 * NF4.blockCount(chunkElementCount),
-    ]
+    static let readByteCount = 4 * chunkElementCount
+    static let (codeByteCount, absmaxByteCount) = (
+      NF4.codeByteCount(chunkElementCount), 4 * NF4.blockCount(chunkElementCount)
+    )
 
     init(_ backend: any Backend) throws {
-      func tensor(_ index: Int, _ type: ElementType) throws -> Tensor {
-        let count = Self.partByteCounts[index]
-        return Tensor(
+      func tensor(_ count: Int, _ type: ElementType) throws -> Tensor {
+        Tensor(
           storage: try backend.makeStorage(byteCount: count), columns: count / type.byteCount,
           elementType: type)
       }
-      // What is read from files is converted by the host.
-      bytes = try backend.makeHostTensor(byteCount: Self.partByteCounts[0])
-      values = try backend.makeHostTensor(byteCount: Self.partByteCounts[1], .float32)
-      deviceValues = backend.hasHostMemory ? values : try tensor(1, .float32)
-      codes = try tensor(2, .uint8)
-      absmax = try tensor(3, .float32)
+      raw = backend.hasHostMemory ? nil : try tensor(Self.readByteCount, .uint8)
+      codes = try tensor(Self.codeByteCount, .uint8)
+      absmax = try tensor(Self.absmaxByteCount, .float32)
     }
+  }
+
+  /// Bytes of a tensor that are read at once, and what becomes of them.
+  private struct Step {
+    let name: String
+    let start: Int
+    let byteCount: Int
+    let take: (_ bytes: Tensor) throws -> Void
   }
 
   /// The most memory that loading takes besides what it makes.
@@ -53,7 +56,7 @@ package struct BaseLoader {
       return max(
         most, 5 * NF4.blockCount(item.count) + 4 * NF4.nestedBlockCount(item.count))
     }
-    return Staging.partByteCounts.reduce(scales, +)
+    return scales + 2 * Staging.readByteCount + Staging.codeByteCount + Staging.absmaxByteCount
   }
 
   /// - Parameters:
@@ -83,119 +86,169 @@ package struct BaseLoader {
     let range = range ?? 0..<layout.byteCount
     precondition(out.count >= range.count && out.elementType == .uint8)
     let staging = try Staging(backend)
+    let slice = Slice(range: range, out: out)
+    var steps: [Step] = []
     for item in layout.items {
       let bytes = item.byteOffset..<item.byteOffset + item.byteCount
-      if bytes.overlaps(range) { try load(item, range, out, staging) }
+      guard bytes.overlaps(range) else { continue }
+      if item.format == .vector {
+        try loadVector(item, slice)
+      } else {
+        steps += try self.steps(item, slice, staging)
+      }
+    }
+    let reader = try ReadAhead(files, steps.map { ($0.name, $0.start, $0.byteCount) }, backend)
+    for step in steps {
+      let bytes = try reader.next()
+      try step.take(try onDevice(bytes, staging))
     }
   }
 
-  /// Makes the parts of one item that lie in `range`.
-  private func load(
-    _ item: SlabLayout.Item, _ range: Range<Int>, _ out: Tensor, _ staging: Staging
-  ) throws {
-    let parts = item.partRanges
-    if let stored = try files.storedNF4(item.name, shape: item.fileShape) {
-      try copyStored(stored, item, range, out, staging)
-      return
+  /// What is wanted of a slab.
+  private struct Slice {
+    let range: Range<Int>
+    let out: Tensor
+  }
+
+  private func loadVector(_ item: SlabLayout.Item, _ slice: Slice) throws {
+    let values = try files.floats(item.name)
+    if let position = values.firstIndex(where: { !$0.isFinite }) {
+      throw notFinite(item.name, values[position], position)
     }
+    try write(values, to: item.partRanges[0], slice)
+  }
+
+  /// How the parts of one matrix that lie in the slice are made.
+  private func steps(_ item: SlabLayout.Item, _ slice: Slice, _ staging: Staging) throws -> [Step] {
+    if let stored = try files.storedNF4(item.name, shape: item.fileShape) {
+      return try steps(stored, item, slice)
+    }
+    let parts = item.partRanges
+    let type = files.type(of: item.name)
     switch item.format {
-    case .vector:
-      for first in stride(from: 0, to: item.count, by: Self.chunkElementCount) {
-        let elements = first..<min(item.count, first + Self.chunkElementCount)
-        let start = parts[0].lowerBound + 4 * first
-        try copy(
-          finiteValues(item, elements, staging).values, to: start..<start + 4 * elements.count,
-          range, out)
-      }
-    case .dense(let type):
-      // Elements as they lie in the file, chunk by chunk, looked at on the way.
-      for first in stride(from: 0, to: item.count, by: Self.chunkElementCount) {
-        let elements = first..<min(item.count, first + Self.chunkElementCount)
-        let start = parts[0].lowerBound + first * type.byteCount
-        let bytes = start..<start + elements.count * type.byteCount
-        guard bytes.overlaps(range) else { continue }
-        try copy(finiteValues(item, elements, staging).bytes, to: bytes, range, out)
+    case .vector: preconditionFailure("a vector is no matrix")
+    case .dense:
+      // Elements as they lie in the file, looked at on the way.
+      return chunks(item.count).compactMap { elements in
+        let start = elements.lowerBound * type.byteCount
+        let place = parts[0].lowerBound + start
+        let bytes = place..<place + elements.count * type.byteCount
+        guard bytes.overlaps(slice.range) else { return nil }
+        return Step(name: item.name, start: start, byteCount: bytes.count) { raw in
+          try checkFinite(raw.viewed(as: type), item.name, elements.lowerBound)
+          try copy(raw, to: bytes, slice)
+        }
       }
     case .nf4(isDouble: false):
-      try quantize(item, parts, range, out, staging) { absmax, blocks in
+      return quantizingSteps(item, type, slice, staging) { absmax, blocks in
         let start = parts[1].lowerBound + blocks.lowerBound * 4
-        try copy(absmax, to: start..<start + blocks.count * 4, range, out)
+        try copy(absmax, to: start..<start + blocks.count * 4, slice)
       }
     case .nf4(isDouble: true):
       // The offset is a mean over the whole tensor, so all of it is looked at.
       let blockCount = NF4.blockCount(item.count)
-      let absmax = try makeTensor(blockCount * 4, .float32)
-      try quantize(item, parts, range, out, staging, readsAll: true) { part, blocks in
+      var collected: Tensor?
+      return quantizingSteps(item, type, slice, staging, readsAll: true) { part, blocks in
+        let absmax = try collected ?? makeTensor(blockCount * 4, .float32)
+        collected = absmax
         try backend.copy(part, to: absmax.elements(blocks))
+        guard blocks.upperBound == blockCount else { return }
+        collected = nil
+        try quantizeScales(absmax, parts, slice)
       }
-      var sum = 0.0
-      for first in stride(from: 0, to: blockCount, by: 1 << 16) {
-        let part = absmax.elements(first..<min(blockCount, first + 1 << 16))
-        sum = try backend.download(part).reduce(sum) { $0 + Double($1) }
-      }
-      let offset = Float(sum / Double(blockCount))
-      let codes = try makeTensor(blockCount, .uint8)
-      let nested = try makeTensor(NF4.nestedBlockCount(item.count) * 4, .float32)
-      try backend.quantizeScales(absmax, offset: offset, codes: codes, nestedAbsmax: nested)
-      try copy(codes, to: parts[1], range, out)
-      try copy(nested, to: parts[2], range, out)
-      try write([offset], to: parts[3], range, out)
     }
   }
 
-  /// Quantizes chunk by chunk; codes in `range` are kept, scales go to `takeScales`.
+  /// The second quantization of a tensor's scales.
+  private func quantizeScales(_ absmax: Tensor, _ parts: [Range<Int>], _ slice: Slice) throws {
+    var sum = 0.0
+    for first in stride(from: 0, to: absmax.count, by: 1 << 16) {
+      let part = absmax.elements(first..<min(absmax.count, first + 1 << 16))
+      sum = try backend.download(part).reduce(sum) { $0 + Double($1) }
+    }
+    let offset = Float(sum / Double(absmax.count))
+    let codes = try makeTensor(absmax.count, .uint8)
+    let nested = try makeTensor(parts[2].count, .float32)
+    try backend.quantizeScales(absmax, offset: offset, codes: codes, nestedAbsmax: nested)
+    try copy(codes, to: parts[1], slice)
+    try copy(nested, to: parts[2], slice)
+    try write([offset], to: parts[3], slice)
+  }
+
+  private func chunks(_ count: Int) -> [Range<Int>] {
+    stride(from: 0, to: count, by: Self.chunkElementCount).map {
+      $0..<min(count, $0 + Self.chunkElementCount)
+    }
+  }
+
+  /// Quantizes chunk by chunk; codes in the slice are kept, scales go to `takeScales`.
   ///
   /// Without `readsAll` chunks of which neither codes nor scales are wanted are passed over.
-  private func quantize(
-    _ item: SlabLayout.Item, _ parts: [Range<Int>], _ range: Range<Int>, _ out: Tensor,
-    _ staging: Staging, readsAll: Bool = false,
-    takeScales: (_ absmax: Tensor, _ blocks: Range<Int>) throws -> Void
-  ) throws {
-    for first in stride(from: 0, to: item.count, by: Self.chunkElementCount) {
-      let elements = first..<min(item.count, first + Self.chunkElementCount)
-      let firstBlock = first / NF4.blockSize
+  private func quantizingSteps(
+    _ item: SlabLayout.Item, _ type: ElementType, _ slice: Slice, _ staging: Staging,
+    readsAll: Bool = false,
+    takeScales: @escaping (_ absmax: Tensor, _ blocks: Range<Int>) throws -> Void
+  ) -> [Step] {
+    let parts = item.partRanges
+    return chunks(item.count).compactMap { elements in
+      let firstBlock = elements.lowerBound / NF4.blockSize
       let blocks = firstBlock..<firstBlock + NF4.blockCount(elements.count)
-      let codeStart = parts[0].lowerBound + first / 2
+      let codeStart = parts[0].lowerBound + elements.lowerBound / 2
       let codeBytes = codeStart..<codeStart + NF4.codeByteCount(elements.count)
       let scaleStart = parts[1].lowerBound + firstBlock * 4
       let scaleBytes = scaleStart..<scaleStart + blocks.count * 4
-      guard readsAll || codeBytes.overlaps(range) || scaleBytes.overlaps(range) else { continue }
-      let values = try finiteValues(item, elements, staging).values
-      let codes = staging.codes.elements(0..<codeBytes.count)
-      let absmax = staging.absmax.elements(0..<blocks.count)
-      try backend.quantizeNF4(onDevice(values, staging), codes: codes, absmax: absmax)
-      try copy(codes, to: codeBytes, range, out)
-      try takeScales(absmax, blocks)
+      guard readsAll || codeBytes.overlaps(slice.range) || scaleBytes.overlaps(slice.range) else {
+        return nil
+      }
+      return Step(
+        name: item.name, start: elements.lowerBound * type.byteCount,
+        byteCount: elements.count * type.byteCount
+      ) { raw in
+        let values = raw.viewed(as: type)
+        try checkFinite(values, item.name, elements.lowerBound)
+        let codes = staging.codes.elements(0..<codeBytes.count)
+        let absmax = staging.absmax.elements(0..<blocks.count)
+        try backend.quantizeNF4(values, codes: codes, absmax: absmax)
+        try copy(codes, to: codeBytes, slice)
+        try takeScales(absmax, blocks)
+      }
     }
   }
 
-  /// Copies codes and scales that the file has, chunk by chunk.
-  private func copyStored(
-    _ stored: StoredNF4, _ item: SlabLayout.Item, _ range: Range<Int>, _ out: Tensor,
-    _ staging: Staging
-  ) throws {
+  /// Codes and scales that the file has.
+  private func steps(_ stored: StoredNF4, _ item: SlabLayout.Item, _ slice: Slice) throws
+    -> [Step]
+  {
     let parts = item.partRanges
+    var steps: [Step] = []
     for (part, name) in stored.tensors.enumerated() {
       let place = parts[part]
       let byteCount = try files.byteCount(of: name)
-      for first in stride(from: 0, to: byteCount, by: staging.bytes.count) {
-        let count = min(staging.bytes.count, byteCount - first)
-        let bytes = place.lowerBound + first..<place.lowerBound + first + count
-        guard bytes.overlaps(range) else { continue }
-        let chunk = staging.bytes.elements(0..<count)
-        try files.read(name, from: first, to: chunk)
-        if part > 0, files.isFloat32(name) { try checkFinite(chunk, name, first / 4) }
-        try copy(chunk, to: bytes, range, out)
+      for start in stride(from: 0, to: byteCount, by: Staging.readByteCount) {
+        let count = min(Staging.readByteCount, byteCount - start)
+        let bytes = place.lowerBound + start..<place.lowerBound + start + count
+        guard bytes.overlaps(slice.range) else { continue }
+        steps.append(
+          Step(name: name, start: start, byteCount: count) { raw in
+            if part > 0, files.isFloat32(name) {
+              try checkFinite(raw.viewed(as: .float32), name, start / 4)
+            }
+            try copy(raw, to: bytes, slice)
+          })
       }
     }
-    if let offset = stored.offset { try write([offset], to: parts[3], range, out) }
+    if let offset = stored.offset { try write([offset], to: parts[3], slice) }
+    return steps
   }
 
-  private func checkFinite(_ bytes: Tensor, _ name: String, _ first: Int) throws(UserError) {
-    let values = unsafe bytes.address.assumingMemoryBound(to: Float.self)
-    for i in 0..<bytes.count / 4 where unsafe !values[i].isFinite {
-      throw notFinite(name, unsafe values[i], first + i)
-    }
+  // MARK: Checks and copies
+
+  private func checkFinite(_ values: Tensor, _ name: String, _ first: Int) throws {
+    if try backend.isFinite(values) { return }
+    // Found again in the file, which tells where.
+    let place = try files.floats(name, first..<first + values.count).enumerated()
+      .first { !$0.element.isFinite }
+    throw notFinite(name, place?.element ?? .nan, first + (place?.offset ?? 0))
   }
 
   private func notFinite(_ name: String, _ value: Float, _ element: Int) -> UserError {
@@ -205,11 +258,11 @@ package struct BaseLoader {
         + "spread it")
   }
 
-  /// The same values where the device reads them.
-  private func onDevice(_ values: Tensor, _ staging: Staging) throws -> Tensor {
-    if backend.hasHostMemory { return values }
-    let copy = staging.deviceValues.elements(0..<values.count)
-    try backend.copy(values, to: copy)
+  /// The same bytes where the device reads them.
+  private func onDevice(_ bytes: Tensor, _ staging: Staging) throws -> Tensor {
+    guard let raw = staging.raw else { return bytes }
+    let copy = raw.elements(0..<bytes.count)
+    try backend.copy(bytes, to: copy)
     return copy
   }
 
@@ -219,80 +272,62 @@ package struct BaseLoader {
       columns: byteCount / type.byteCount, elementType: type)
   }
 
-  private func write(
-    _ values: [Float], to place: Range<Int>, _ range: Range<Int>, _ out: Tensor
-  ) throws {
+  private func write(_ values: [Float], to place: Range<Int>, _ slice: Slice) throws {
     let tensor = try makeTensor(values.count * 4, .float32)
     try backend.upload(values, to: tensor)
-    try copy(tensor, to: place, range, out)
+    try copy(tensor, to: place, slice)
   }
 
-  /// Copies what of `source`, which belongs at `place` of the slab, lies in `range`.
-  private func copy(
-    _ source: Tensor, to place: Range<Int>, _ range: Range<Int>, _ out: Tensor
-  ) throws {
+  /// Copies what of `source`, which belongs at `place` of the slab, lies in the slice.
+  private func copy(_ source: Tensor, to place: Range<Int>, _ slice: Slice) throws {
+    let range = slice.range
     let wanted = (place.lowerBound..<place.lowerBound + source.byteCount).clamped(to: range)
     guard !wanted.isEmpty, place.overlaps(range) else { return }
-    let bytes = Tensor(
-      storage: source.storage, byteOffset: source.byteOffset, columns: source.byteCount,
-      elementType: .uint8)
     try backend.copy(
-      bytes.elements(
+      source.viewed(as: .uint8).elements(
         wanted.lowerBound - place.lowerBound..<wanted.upperBound - place.lowerBound),
-      to: out.elements(
+      to: slice.out.elements(
         wanted.lowerBound - range.lowerBound..<wanted.upperBound - range.lowerBound))
   }
+}
 
-  /// Elements of a tensor as they lie in the file and as float32, all of them finite; both lie in
-  /// the staging until the next call.
-  private func finiteValues(_ item: SlabLayout.Item, _ elements: Range<Int>, _ staging: Staging)
-    throws(UserError) -> (bytes: Tensor, values: Tensor)
-  {
-    let type = files.type(of: item.name)
-    let bytes = staging.bytes.elements(0..<elements.count * type.byteCount)
-    let values = staging.values.elements(0..<elements.count)
-    try files.read(item.name, from: elements.lowerBound * type.byteCount, to: bytes)
-    let isFinite = unsafe convert(bytes.address, type, elements.count, to: values.floats)
-    guard isFinite else {
-      let position = (0..<elements.count).first { unsafe !values.floats[$0].isFinite } ?? 0
-      throw notFinite(
-        item.name, unsafe values.floats[position], elements.lowerBound + position)
-    }
-    return (bytes, values)
+/// Reads parts of tensors one after the other, each while the one before is in use.
+private final class ReadAhead {
+  private let files: ModelFiles
+  private let parts: [(name: String, start: Int, byteCount: Int)]
+  private let buffers: [Tensor]
+  private let thread: SerialThread
+  private var position = 0
+
+  init(
+    _ files: ModelFiles, _ parts: [(name: String, start: Int, byteCount: Int)],
+    _ backend: any Backend
+  ) throws {
+    self.files = files
+    self.parts = parts
+    let largest = parts.map(\.byteCount).max() ?? 0
+    buffers = [
+      try backend.makeHostTensor(byteCount: largest),
+      try backend.makeHostTensor(byteCount: largest),
+    ]
+    thread = try SerialThread()
+    start(0)
   }
 
-  /// Makes float32 values of a file's elements.
-  ///
-  /// - Returns: whether all of them are finite.
-  private func convert(
-    _ bytes: UnsafeMutableRawPointer, _ type: ElementType, _ count: Int,
-    to out: UnsafeMutablePointer<Float>
-  ) -> Bool {
-    // An exponent of all ones is an infinity or no number.
-    var most: UInt32 = 0
-    switch type {
-    case .bfloat16:
-      let source = unsafe bytes.assumingMemoryBound(to: UInt16.self)
-      for i in 0..<count {
-        let bits = unsafe UInt32(source[i]) << 16
-        unsafe out[i] = Float(bitPattern: bits)
-        most = max(most, bits & 0x7F80_0000)
-      }
-    case .float16:
-      let source = unsafe bytes.assumingMemoryBound(to: UInt16.self)
-      for i in 0..<count {
-        let value = unsafe float(fromFloat16: source[i])
-        unsafe out[i] = value
-        most = max(most, value.bitPattern & 0x7F80_0000)
-      }
-    default:
-      let source = unsafe bytes.assumingMemoryBound(to: UInt32.self)
-      for i in 0..<count {
-        let bits = unsafe source[i]
-        unsafe out[i] = Float(bitPattern: bits)
-        most = max(most, bits & 0x7F80_0000)
-      }
+  private func start(_ index: Int) {
+    guard index < parts.count else { return }
+    let part = parts[index]
+    let buffer = buffers[index % 2].elements(0..<part.byteCount)
+    thread.start { [files] () throws(UserError) in
+      try files.read(part.name, from: part.start, to: buffer)
     }
-    return most < 0x7F80_0000
+  }
+
+  /// The bytes of the next part; valid until the next call.
+  func next() throws(UserError) -> Tensor {
+    try thread.wait()
+    defer { position += 1 }
+    start(position + 1)
+    return buffers[position % 2].elements(0..<parts[position].byteCount)
   }
 }

@@ -110,6 +110,7 @@ package final class PlanningBackend: Backend {
     weights: Tensor, gradients: Tensor, firstMoment: Tensor, secondMoment: Tensor,
     update: AdamWUpdate
   ) throws(ComputeError) {}
+  package func isFinite(_ x: Tensor) throws(ComputeError) -> Bool { true }
   package func quantizeNF4(_ x: Tensor, codes: Tensor, absmax: Tensor) throws(ComputeError) {}
   package func quantizeScales(
     _ absmax: Tensor, offset: Float, codes: Tensor, nestedAbsmax: Tensor

@@ -32,6 +32,7 @@ namespace {
   apply(sums_of_squares) apply(adamw) apply(rounded_product_nt) apply(rounded_product_nn)        \
   apply(product_nt) apply(product_nn) apply(product_tn) apply(add_chunks) apply(decode_floats)   \
   apply(decode_bf16) apply(embedding) apply(quantize_nf4) apply(quantize_scales)                 \
+  apply(find_not_finite)                                                                         \
   apply(attention_forward) apply(attention_backward_q) apply(attention_backward_kv)              \
   apply(attention_deltas) ATTENTION(apply, 32) ATTENTION(apply, 64) ATTENTION(apply, 96)         \
   ATTENTION(apply, 128)

@@ -201,6 +201,7 @@ final class FaultyBackend: Backend {
   func sumsOfSquares(_ x: Tensor, blockSize: Int) throws(ComputeError) -> [Double] {
     try inner.sumsOfSquares(x, blockSize: blockSize)
   }
+  func isFinite(_ x: Tensor) throws(ComputeError) -> Bool { try inner.isFinite(x) }
   func quantizeNF4(_ x: Tensor, codes: Tensor, absmax: Tensor) throws(ComputeError) {
     try inner.quantizeNF4(x, codes: codes, absmax: absmax)
   }

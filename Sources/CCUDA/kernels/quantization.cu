@@ -35,13 +35,18 @@ DEVICE i64 scale_index(i64 row, int column, int columns) {
   return row * (columns / 64) + column / 64;
 }
 
+/// One element of dense values.
+DEVICE float dense_element(const void *values, i64 format, i64 index) {
+  if (format == 0) return ((const float *)values)[index];
+  const u16 bits = ((const u16 *)values)[index];
+  return format == 1 ? bf16_to_float(bits) : half_to_float(bits);
+}
+
 /// One element of a base matrix. `table` holds the NF4 values in shared memory.
 DEVICE float element(const WeightSource &source, const float *table, i64 row, int column,
                      int columns) {
   const i64 index = row * columns + column;
-  if (source.format == 0) return ((const float *)source.values)[index];
-  if (source.format == 1) return bf16_to_float(((const u16 *)source.values)[index]);
-  if (source.format == 2) return half_to_float(((const u16 *)source.values)[index]);
+  if (source.format < 3) return dense_element(source.values, source.format, index);
   const u8 pair = ((const u8 *)source.values)[index / 2];
   return table[index % 2 ? pair & 15 : pair >> 4] *
          block_scale(source, scale_index(row, column, columns));
@@ -105,6 +110,18 @@ KERNEL(256) embedding(const int *ids, WeightSource source, float *out, int colum
     to[column] = element(source, table, row, column, columns);
 }
 
+/// Whether a block of threads met an element that is no finite number: 1 or 0 for each block.
+KERNEL(256) find_not_finite(const void *x, i64 format, i64 count, int *found) {
+  float is_found = 0;
+  for (i64 i = grid_thread(); i < count; i += grid_threads()) {
+    // The difference of an infinity, or of no number, from itself is no number.
+    const float value = dense_element(x, format, i);
+    if (!(value - value == 0.0f)) is_found = 1;
+  }
+  const float any = block_max(is_found);
+  if (threadIdx.x == 0) found[blockIdx.x] = any > 0.0f;
+}
+
 /// The code whose value is nearest to `scaled`; on a bound the lower one.
 DEVICE u32 nearest_code(const float *bounds, float scaled) {
   int code = 0;
@@ -115,7 +132,7 @@ DEVICE u32 nearest_code(const float *bounds, float scaled) {
 
 /// Quantizes to NF4, one warp a block of 64 elements, two elements and one byte a lane. Bits are
 /// those of bitsandbytes: whole blocks are multiplied by a reciprocal, the last short one divided.
-KERNEL(256) quantize_nf4(const float *x, u8 *codes, float *absmax, i64 count) {
+KERNEL(256) quantize_nf4(const void *x, i64 format, u8 *codes, float *absmax, i64 count) {
   SHARED_ARRAY(float, bounds, 16);
   if (threadIdx.x < 15)
     bounds[threadIdx.x] = (nf4_values[threadIdx.x] + nf4_values[threadIdx.x + 1]) / 2;
@@ -124,8 +141,8 @@ KERNEL(256) quantize_nf4(const float *x, u8 *codes, float *absmax, i64 count) {
   for (i64 block = grid_thread() / 32; block < blocks; block += warps) {
     const i64 index = 64 * block + 2 * lane_index();
     const bool is_whole = 64 * block + 64 <= count;
-    const float first = index < count ? x[index] : 0.0f;
-    const float second = index + 1 < count ? x[index + 1] : 0.0f;
+    const float first = index < count ? dense_element(x, format, index) : 0.0f;
+    const float second = index + 1 < count ? dense_element(x, format, index + 1) : 0.0f;
     const float largest = warp_max(fmaxf(fabsf(first), fabsf(second)));
     const float divisor = fmaxf(largest, 1e-38f), reciprocal = 1.0f / divisor;
     if (lane_index() == 0) absmax[block] = is_whole ? largest : divisor;

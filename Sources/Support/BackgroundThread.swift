@@ -1,8 +1,7 @@
 internal import Glibc
-internal import Support
 
 /// A thread that runs as long as the process.
-enum BackgroundThread {
+package enum BackgroundThread {
   private final class Start: Sendable {
     let body: @Sendable () -> Void
     init(_ body: @escaping @Sendable () -> Void) { self.body = body }
@@ -12,7 +11,7 @@ enum BackgroundThread {
   ///
   /// - Parameter body: the thread's work.
   /// - Throws: ``UserError`` when the system has no thread left.
-  static func start(_ body: @escaping @Sendable () -> Void) throws(UserError) {
+  package static func start(_ body: @escaping @Sendable () -> Void) throws(UserError) {
     var all = sigset_t()
     var before = sigset_t()
     unsafe sigfillset(&all)
