@@ -99,6 +99,7 @@ let package = Package(
     .testTarget(
       name: "LauncherTests",
       dependencies: ["Launcher", "DistributedTraining", "Support", "TestSupport"],
+      exclude: ["FakeDriver"],
       swiftSettings: strict),
     .testTarget(
       name: "CommandTests",

@@ -22,6 +22,8 @@ package protocol Backend: AnyObject, Sendable {
   var hasHostMemory: Bool { get }
   /// Bytes of a device's own memory that are free; nil where it is the host's.
   func freeByteCount() throws(ComputeError) -> Int?
+  /// Waits until everything that was asked for is computed.
+  func synchronize() throws(ComputeError)
   /// Zeroed memory of the device.
   func makeStorage(byteCount: Int) throws(ComputeError) -> Storage
   /// Copies float32 values to a float32 tensor of the device.
@@ -198,8 +200,11 @@ package protocol Backend: AnyObject, Sendable {
     weights: Tensor, gradients: Tensor, firstMoment: Tensor, secondMoment: Tensor,
     update: AdamWUpdate) throws(ComputeError)
 
-  // MARK: Quantization
+  // MARK: Base weights
 
+  /// Elements of a random tensor from `first` on, a multiple of 32; `out [1, n]` float32, or
+  /// bfloat16 to which they are rounded. Overwrites.
+  func fill(_ out: Tensor, with random: RandomTensor, from first: Int) throws(ComputeError)
   /// Whether all elements are finite numbers; `x [1, n]` float32, bfloat16 or float16.
   func isFinite(_ x: Tensor) throws(ComputeError) -> Bool
   /// Quantizes `[1, n]` float32, bfloat16 or float16 to NF4: `codes [1, ceil(n / 2)]` uint8,

@@ -47,6 +47,8 @@ package final class CPUBackend: Backend, Sendable {
     return "\(version / 10000).\(version / 100 % 100).\(version % 100)"
   }
 
+  package func synchronize() throws(ComputeError) {}
+
   package func makeStorage(byteCount: Int) throws(ComputeError) -> Storage {
     try Storage(hostByteCount: byteCount)
   }

@@ -84,6 +84,22 @@ extension CUDABackend {
 
   // MARK: Quantization
 
+  package func fill(_ out: Tensor, with random: RandomTensor, from first: Int)
+    throws(ComputeError)
+  {
+    precondition(first % 32 == 0, "fill: from element \(first)")
+    precondition(out.elementType == .float32 || out.elementType == .bfloat16)
+    try launch(
+      "random_weights", items: (out.count + 7) / 8,
+      [
+        KernelArgument(out), KernelArgument(Int32(out.elementType == .bfloat16 ? 1 : 0)),
+        KernelArgument(Int64(first / 8)), KernelArgument(Int64(out.count)),
+        KernelArgument(random.streamWords.x), KernelArgument(random.streamWords.y),
+        KernelArgument(random.generatorKey.x), KernelArgument(random.generatorKey.y),
+        KernelArgument(random.scale),
+      ])
+  }
+
   package func isFinite(_ x: Tensor) throws(ComputeError) -> Bool {
     if x.count == 0 { return true }
     let blocks = min((x.count + 1023) / 1024, 256)

@@ -105,6 +105,8 @@ package final class CUDABackend: Backend {
     try unsafe device.setZero(tensor.address, byteCount: tensor.byteCount)
   }
 
+  package func synchronize() throws(ComputeError) { try device.synchronize() }
+
   package func copy(_ source: Tensor, to destination: Tensor) throws(ComputeError) {
     precondition(source.elementType == destination.elementType && source.count == destination.count)
     if source.count == 0 { return }

@@ -25,6 +25,8 @@ package protocol CUDADevice: AnyObject, Sendable {
   ///
   /// - Returns: whether there is.
   func multiply(_ product: LibraryProduct) throws(ComputeError) -> Bool
+  /// Waits for everything that was started.
+  func synchronize() throws(ComputeError)
 }
 
 /// Which side of a copy is the host's.

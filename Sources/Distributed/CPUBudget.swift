@@ -25,27 +25,46 @@ package enum CPUBudget {
 
   private static func onlineCount() -> Int { max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
 
-  /// Processors in the affinity mask, which the kernel lists as `0-3,8`.
-  private static func affinityCount() -> Int? {
+  private static func affinityCount() -> Int? { allowedProcessors()?.count }
+
+  /// The numbers of the processors in the affinity mask, which the kernel lists as `0-3,8`.
+  static func allowedProcessors() -> [Int]? {
     let status = String(decoding: KernelFile.read("/proc/self/status") ?? [], as: UTF8.self)
     let label = "Cpus_allowed_list:"
     guard let line = status.split(separator: "\n").first(where: { $0.hasPrefix(label) }) else {
       return nil
     }
-    return listCount(line.dropFirst(label.count).drop { $0 == "\t" || $0 == " " })
+    return processors(line.dropFirst(label.count).drop { $0 == "\t" || $0 == " " })
   }
 
-  /// Elements of a list such as `0-3,8`; nil when it is not one.
-  package static func listCount(_ list: Substring) -> Int? {
-    var count = 0
+  /// More processors than this no kernel has.
+  private static let maximumProcessor = 1 << 16
+
+  /// The numbers of a list such as `0-3,8`, ascending; nil when it is not one or empty.
+  package static func processors(_ list: Substring) -> [Int]? {
+    var numbers: Set<Int> = []
     for range in list.split(separator: ",") {
-      let ends = range.split(separator: "-").map { Int($0) }
+      let ends = range.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
       guard let first = ends.first ?? nil, let last = ends.last ?? nil, ends.count <= 2,
-        first <= last
+        first >= 0, first <= last, last < maximumProcessor
       else { return nil }
-      count += last - first + 1
+      numbers.formUnion(first...last)
     }
-    return count == 0 ? nil : count
+    return numbers.isEmpty ? nil : numbers.sorted()
+  }
+
+  /// Ascending numbers as such a list.
+  package static func listText(_ numbers: [Int]) -> String {
+    var ranges: [ClosedRange<Int>] = []
+    for number in numbers {
+      if let last = ranges.last, last.upperBound == number - 1 {
+        ranges[ranges.count - 1] = last.lowerBound...number
+      } else {
+        ranges.append(number...number)
+      }
+    }
+    return ranges.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }
+      .joined(separator: ",")
   }
 
   /// The quota of control groups, version 2 or 1, rounded up; nil when there is none.

@@ -27,7 +27,7 @@ extension Command {
       needs.paths.append(HostRequest.Path(flag: flag, path: whole))
     }
     func add(_ base: ModelOptions) {
-      add("--model", base.model)
+      add("--model", base.modelPath)
       needs.isQuantized = base.quantization != .none
       needs.isDivided = base.shard != .none && base.shardGroup != .host
     }
@@ -35,13 +35,13 @@ extension Command {
     case .train:
       guard let configuration = try TrainCommand.configuration(rest) else { break }
       add(configuration.base)
-      for source in configuration.samples.data { add("--data", source.path) }
-      add("--eval-data", configuration.evaluationData)
+      for source in configuration.samples.data { add("--data", source.file) }
+      add("--eval-data", configuration.evaluationData.flatMap { DataSource(path: $0).file })
       add("--init-adapter", configuration.initialAdapter)
     case .evaluate:
       guard let configuration = try EvaluateCommand.configuration(rest) else { break }
       add(configuration.base)
-      for source in configuration.samples.data { add("--data", source.path) }
+      for source in configuration.samples.data { add("--data", source.file) }
       add("--adapter", configuration.adapter)
     case .generate:
       guard let configuration = try GenerateCommand.configuration(rest) else { break }

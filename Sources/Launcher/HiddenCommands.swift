@@ -1,6 +1,7 @@
 import DistributedTraining
 import Glibc
 import Support
+import Trainer
 
 /// Subcommands that the program itself and its tests start; they are in no help text.
 enum HiddenCommands {
@@ -12,6 +13,9 @@ enum HiddenCommands {
 
   /// Prints what `launch` has to know of a host before it starts ranks there.
   static let hostReport = "_host-report"
+
+  /// Prints how many GPUs a host's driver shows; see ``HostGPUs``.
+  static let gpuCount = "_gpu-count"
 
   /// Ends what a job has left on this machine; see ``HostSweep``.
   static let endJob = "_end-job"
@@ -32,6 +36,7 @@ enum HiddenCommands {
       guard arguments.count >= 3, let parent = Int32(arguments[1]) else { return ExitCode.usage }
       return endWithParent(parent, Array(arguments[2...]))
     case hostReport: return HostReport.run()
+    case gpuCount: return HostGPUs.printCount()
     case endJob: return HostSweep.endJob()
     case "_rank-test": return RankTest.run(arguments: Array(arguments.dropFirst()))
     default: return nil
@@ -60,6 +65,7 @@ enum HiddenCommands {
 ///     raw=TEXT            write TEXT to stderr without a newline
 ///     environment=NAME    write the value of a variable
 ///     sleep=SECONDS
+///     near-gpu            keep to the cores near this rank's GPU and tell which
 ///     step=NUMBER         report that a step begins
 ///     barrier             wait for all ranks
 ///     hang                compute without end
@@ -113,6 +119,12 @@ enum RankTest {
     case "raw": write(value, to: 2)
     case "environment": write("\(KernelFile.environment()[value] ?? "unset")\n", to: 1)
     case "sleep": usleep(UInt32((Double(value) ?? 0) * 1e6))
+    case "near-gpu":
+      let environment = try ProgramEnvironment(KernelFile.environment())
+      let line = GPUPlacement.bindNearGPU(localRank: group.localRank, environment)
+      let mask = String(decoding: KernelFile.read("/proc/self/status") ?? [], as: UTF8.self)
+        .split(separator: "\n").first { $0.hasPrefix("Cpus_allowed_list:") }
+      write("\(line ?? "nothing changes"); \(mask?.split(separator: "\t").last ?? "")\n", to: 1)
     case "step": group.progress.enter(.step, step: Int(value) ?? 1)
     case "barrier": try group.barrier()
     case "hang":

@@ -1,6 +1,7 @@
 import DistributedTraining
 import Glibc
 import Support
+import Trainer
 
 /// `accelerate-swift launch`: starts the ranks of a job and answers for them.
 enum LaunchCommand {
@@ -28,11 +29,13 @@ enum LaunchCommand {
         fix: "start launch once, without mpirun")
     }
     guard try Command.check(options.command) else { return ExitCode.success }
-    let (hosts, rankCount) = try options.placement()
+    let program = try ownProgram()
+    let (hosts, rankCount) = try options.placement { hosts throws(UserError) in
+      try gpuCounts(hosts, options, program: program, variables: variables)
+    }
     let isRemote = !hosts.hosts.allSatisfy { isThisMachine($0.name) }
     var scrubber = EnvironmentScrubber(variables)
     for warning in scrubber.warnings { LaunchTerminal.print(warning) }
-    let program = try ownProgram()
 
     scrubber.set(ControlAddress.addressVariable, nil)
     scrubber.set(ControlAddress.tokenVariable, nil)
@@ -92,6 +95,27 @@ enum LaunchCommand {
       return job
     }
     return try restarts.run()
+  }
+
+  /// How many GPUs each host has, for `--nproc auto`.
+  private static func gpuCounts(
+    _ hosts: [Hostfile.Host], _ options: LaunchOptions, program: String,
+    variables: [String: String]
+  ) throws(UserError) -> [Int] {
+    guard options.hostfile != nil else {
+      return [try GPUPlacement.count(ProgramEnvironment(variables))]
+    }
+    let environment = EnvironmentScrubber(variables).environment
+    let shell = try RemoteShell(
+      configuration: options.sshConfiguration, directory: Preflight.workingDirectory())
+    let isRemote = hosts.contains { !isThisMachine($0.name) }
+    return try HostGPUs(
+      shell: shell,
+      shellProgram: isRemote
+        ? shellProgram(shell, path: environment["PATH"] ?? "/usr/local/bin:/usr/bin:/bin")
+        : program,
+      program: program, environment: environment
+    ).counts(hosts)
   }
 
   private static func tellCommand(_ words: [String]) {

@@ -108,7 +108,15 @@ struct Preflight {
 
   /// The last words of a host, without anything a terminal would act on.
   private static func lastLine(_ text: String) -> String {
-    let line = text.split(whereSeparator: \.isNewline).last ?? ""
+    plain(text.split(whereSeparator: \.isNewline).last ?? "")
+  }
+
+  /// Its first words, likewise.
+  static func firstLine(_ text: String) -> String {
+    plain(text.split(whereSeparator: \.isNewline).first ?? "")
+  }
+
+  private static func plain(_ line: Substring) -> String {
     let plain = line.unicodeScalars.filter { $0.value >= 0x20 && !(0x7F...0x9F).contains($0.value) }
     return String(String.UnicodeScalarView(plain.prefix(200)))
   }

@@ -25,7 +25,8 @@ extension ProgramEnvironment {
       cacheDirectory: Self.cacheDirectory(variables),
       libraryVariables: variables.filter { name, _ in
         (name.hasPrefix("ACCELERATE_") && (name.hasSuffix("_LIB") || name.hasSuffix("_LIB_DIR")))
-          || ["CUDA_HOME", "CUDA_PATH", "VIRTUAL_ENV", "HOME"].contains(name)
+          || ["CUDA_HOME", "CUDA_PATH", "VIRTUAL_ENV", "HOME", NearCores.sysfsVariable].contains(
+            name)
       })
   }
 

@@ -1,3 +1,4 @@
+internal import Compute
 package import Support
 
 /// Adapters in PEFT's layout: `adapter_config.json` and `adapter_model.safetensors`.
@@ -18,10 +19,10 @@ package struct AdapterFile: Sendable {
   /// - Parameters:
   ///   - directory: with both files.
   ///   - configuration: of the model it belongs to.
-  ///   - base: the model's files; a saved copy of the head's base weight must equal theirs.
+  ///   - base: the model's weights; a saved copy of the head's base weight must equal theirs.
   /// - Throws: ``UserError`` when files are missing, broken, of another model, or use features of
   ///   PEFT that are not implemented.
-  package init(directory: String, configuration: ModelConfiguration, base: ModelFiles)
+  package init(directory: String, configuration: ModelConfiguration, base: BaseSource)
     throws(UserError)
   {
     let path = "\(directory)/\(Self.configurationName)"
@@ -174,19 +175,18 @@ package struct AdapterFile: Sendable {
   /// A copy must be the base's tensor, rounded to the type that it was saved in.
   private static func checkCopy(
     _ file: SafetensorsFile, _ name: String, of baseName: String,
-    _ configuration: ModelConfiguration, _ base: ModelFiles
+    _ configuration: ModelConfiguration, _ base: BaseSource
   ) throws(UserError) {
-    let original = try base.entry(
-      baseName, shape: [configuration.vocabularySize, configuration.hiddenSize])
     guard let copy = file.entries[name] else { return }
-    let ours = try base.floats(baseName)
+    let (type, ours) = try base.matrix(
+      baseName, shape: [configuration.vocabularySize, configuration.hiddenSize])
     let theirs = try file.floats(copy)
     var isEqual = ours.count == theirs.count
-    if isEqual, copy.type == .float32 || copy.type == original.type {
+    if isEqual, copy.type == .float32 || ElementType(copy.type) == type {
       isEqual = ours == theirs
     } else if isEqual {
       // Of the two types at least one is shorter: half a unit in its last place, by its width.
-      let ulp: Float = copy.type == .bfloat16 || original.type == .bfloat16 ? 0x1p-8 : 0x1p-11
+      let ulp: Float = copy.type == .bfloat16 || type == .bfloat16 ? 0x1p-8 : 0x1p-11
       isEqual = zip(ours, theirs).allSatisfy { abs($0 - $1) <= ulp * abs($0) + 0x1p-25 }
     }
     guard isEqual else {

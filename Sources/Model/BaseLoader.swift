@@ -4,9 +4,9 @@ package import Support
 /// Reads the frozen base from its files into slabs, or into a rank's slices of them, quantizing on
 /// the way. Tensors are read in chunks through a staging of fixed size, so that loading takes
 /// ``stagingByteCount`` more memory than its result; a thread reads the next chunk while the device
-/// works on one.
+/// works on one. The chunks of a synthetic model are made by the device instead.
 package struct BaseLoader {
-  package let files: ModelFiles
+  package let source: BaseSource
   package let slabs: [SlabLayout]
   private let backend: any Backend
   /// Elements that are read at a time; whole NF4 blocks and nested blocks.
@@ -40,6 +40,8 @@ package struct BaseLoader {
   /// Bytes of a tensor that are read at once, and what becomes of them.
   private struct Step {
     let name: String
+    /// Of random elements, where nothing is read.
+    var type = ElementType.uint8
     let start: Int
     let byteCount: Int
     let take: (_ bytes: Tensor) throws -> Void
@@ -60,18 +62,22 @@ package struct BaseLoader {
   }
 
   /// - Parameters:
-  ///   - files: the model's tensors.
+  ///   - source: the model's tensors.
   ///   - configuration: their shapes.
   ///   - quantization: storage format of the linears.
   ///   - backend: computes the quantization.
   /// - Throws: ``UserError`` when a tensor is missing or has another shape.
   package init(
-    files: ModelFiles, configuration: ModelConfiguration, quantization: QuantizationSettings,
+    source: BaseSource, configuration: ModelConfiguration, quantization: QuantizationSettings,
     backend: any Backend
   ) throws(UserError) {
-    self.files = try files.splittingExperts(configuration)
+    if case .files(let files) = source {
+      self.source = .files(try files.splittingExperts(configuration))
+    } else {
+      self.source = source
+    }
     self.backend = backend
-    slabs = try SlabLayout.slabs(configuration, self.files, quantization)
+    slabs = try SlabLayout.slabs(configuration, quantization, stored: self.source.formats)
   }
 
   /// Makes a slice of a slab.
@@ -97,10 +103,22 @@ package struct BaseLoader {
         steps += try self.steps(item, slice, staging)
       }
     }
-    let reader = try ReadAhead(files, steps.map { ($0.name, $0.start, $0.byteCount) }, backend)
-    for step in steps {
-      let bytes = try reader.next()
-      try step.take(try onDevice(bytes, staging))
+    switch source {
+    case .files(let files):
+      let reader = try ReadAhead(files, steps.map { ($0.name, $0.start, $0.byteCount) }, backend)
+      for step in steps {
+        let bytes = try reader.next()
+        try step.take(try onDevice(bytes, staging))
+      }
+    case .synthetic(let weights):
+      let made = try staging.raw ?? makeTensor(steps.map(\.byteCount).max() ?? 0, .uint8)
+      for step in steps {
+        let bytes = made.elements(0..<step.byteCount)
+        try backend.fill(
+          bytes.viewed(as: step.type), with: weights.matrix(step.name),
+          from: step.start / step.type.byteCount)
+        try step.take(bytes)
+      }
     }
   }
 
@@ -111,7 +129,12 @@ package struct BaseLoader {
   }
 
   private func loadVector(_ item: SlabLayout.Item, _ slice: Slice) throws {
-    let values = try files.floats(item.name)
+    let values: [Float]
+    switch source {
+    case .files(let files): values = try files.floats(item.name)
+    case .synthetic(let weights):
+      values = [Float](repeating: weights.vectorElement(item.name), count: item.count)
+    }
     if let position = values.firstIndex(where: { !$0.isFinite }) {
       throw notFinite(item.name, values[position], position)
     }
@@ -120,11 +143,16 @@ package struct BaseLoader {
 
   /// How the parts of one matrix that lie in the slice are made.
   private func steps(_ item: SlabLayout.Item, _ slice: Slice, _ staging: Staging) throws -> [Step] {
-    if let stored = try files.storedNF4(item.name, shape: item.fileShape) {
-      return try steps(stored, item, slice)
+    let type: ElementType
+    switch source {
+    case .files(let files):
+      if let stored = try files.storedNF4(item.name, shape: item.fileShape) {
+        return try steps(stored, files, item, slice)
+      }
+      type = files.type(of: item.name)
+    case .synthetic(let weights): type = weights.model.elementType
     }
     let parts = item.partRanges
-    let type = files.type(of: item.name)
     switch item.format {
     case .vector: preconditionFailure("a vector is no matrix")
     case .dense:
@@ -134,7 +162,7 @@ package struct BaseLoader {
         let place = parts[0].lowerBound + start
         let bytes = place..<place + elements.count * type.byteCount
         guard bytes.overlaps(slice.range) else { return nil }
-        return Step(name: item.name, start: start, byteCount: bytes.count) { raw in
+        return Step(name: item.name, type: type, start: start, byteCount: bytes.count) { raw in
           try checkFinite(raw.viewed(as: type), item.name, elements.lowerBound)
           try copy(raw, to: bytes, slice)
         }
@@ -201,7 +229,7 @@ package struct BaseLoader {
         return nil
       }
       return Step(
-        name: item.name, start: elements.lowerBound * type.byteCount,
+        name: item.name, type: type, start: elements.lowerBound * type.byteCount,
         byteCount: elements.count * type.byteCount
       ) { raw in
         let values = raw.viewed(as: type)
@@ -216,9 +244,9 @@ package struct BaseLoader {
   }
 
   /// Codes and scales that the file has.
-  private func steps(_ stored: StoredNF4, _ item: SlabLayout.Item, _ slice: Slice) throws
-    -> [Step]
-  {
+  private func steps(
+    _ stored: StoredNF4, _ files: ModelFiles, _ item: SlabLayout.Item, _ slice: Slice
+  ) throws -> [Step] {
     let parts = item.partRanges
     var steps: [Step] = []
     for (part, name) in stored.tensors.enumerated() {
@@ -244,7 +272,8 @@ package struct BaseLoader {
   // MARK: Checks and copies
 
   private func checkFinite(_ values: Tensor, _ name: String, _ first: Int) throws {
-    if try backend.isFinite(values) { return }
+    // Random elements are finite by their making.
+    guard case .files(let files) = source, try !backend.isFinite(values) else { return }
     // Found again in the file, which tells where.
     let place = try files.floats(name, first..<first + values.count).enumerated()
       .first { !$0.element.isFinite }
@@ -253,7 +282,7 @@ package struct BaseLoader {
 
   private func notFinite(_ name: String, _ value: Float, _ element: Int) -> UserError {
     UserError(
-      .notFinite, at: files.directory, "tensor \(name) holds \(value) at element \(element)",
+      .notFinite, at: source.name, "tensor \(name) holds \(value) at element \(element)",
       fix: "copy or download the model again, or use another checkpoint; training would only "
         + "spread it")
   }

@@ -110,6 +110,10 @@ package final class PlanningBackend: Backend {
     weights: Tensor, gradients: Tensor, firstMoment: Tensor, secondMoment: Tensor,
     update: AdamWUpdate
   ) throws(ComputeError) {}
+  package func fill(_ out: Tensor, with random: RandomTensor, from first: Int)
+    throws(ComputeError)
+  {}
+  package func synchronize() throws(ComputeError) {}
   package func isFinite(_ x: Tensor) throws(ComputeError) -> Bool { true }
   package func quantizeNF4(_ x: Tensor, codes: Tensor, absmax: Tensor) throws(ComputeError) {}
   package func quantizeScales(

@@ -82,13 +82,6 @@ package struct SlabLayout: Sendable {
   /// Tells how a tensor is stored from its name and shape, or why there is none.
   package typealias FormatRule = (_ name: String, _ shape: [Int]) throws(UserError) -> Format
 
-  /// The slabs of a model, 0 ... L + 1; every tensor is looked up in the files, its shape checked.
-  package static func slabs(
-    _ configuration: ModelConfiguration, _ files: ModelFiles, _ quantization: QuantizationSettings
-  ) throws(UserError) -> [SlabLayout] {
-    try slabs(configuration, quantization, stored: files.formats)
-  }
-
   /// The slabs of a model, 0 ... L + 1.
   ///
   /// - Parameters:

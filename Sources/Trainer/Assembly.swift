@@ -29,11 +29,12 @@ enum Assembly {
             + "multiplied as float32, which saves no time" : nil
       )
     case .cuda:
+      let remark = GPUPlacement.bindNearGPU(localRank: localRank, environment)
       let device = try DriverDevice(
         localRank: localRank, search: LibrarySearch(environment.libraryVariables),
         cacheDirectory: environment.cacheDirectory)
       do throws(ComputeError) {
-        return (try CUDABackend(device: device, precision: precision), nil)
+        return (try CUDABackend(device: device, precision: precision), remark)
       } catch {
         throw UserError(.system, at: "--device cuda", "\(error)")
       }

@@ -13,16 +13,16 @@ package enum BasePlacement {
   case sharded(group: any ProcessGroup)
 }
 
-/// A frozen base in memory: its files, the layout of its slabs, and what hands them out.
+/// A frozen base in memory: its source, the layout of its slabs, and what hands them out.
 package struct LoadedBase {
   package let configuration: ModelConfiguration
-  package let files: ModelFiles
+  package let source: BaseSource
   package let layouts: [SlabLayout]
   package let stream: any LayerStream
   /// Bytes of base weights that this rank adds to its host's memory, gather buffers included.
   package let byteCount: Int
 
-  /// A model directory that is known and checked, but not loaded.
+  /// A model that is known and checked, but not loaded.
   package struct Description {
     package let configuration: ModelConfiguration
     let loader: BaseLoader
@@ -30,27 +30,27 @@ package struct LoadedBase {
     /// Bytes of the whole base in its storage format.
     package var byteCount: Int { loader.slabs.reduce(0) { $0 + $1.byteCount } }
 
-    /// Opens a model directory.
+    /// Opens a model.
+    ///
+    /// - Parameters:
+    ///   - directory: of the model, or `synthetic:` and the path of a `config.json`.
+    ///   - quantization: storage format of the linears.
+    ///   - backend: computes the quantization.
+    /// - Throws: ``UserError``.
     package init(
       directory: String, quantization: QuantizationSettings, backend: any Backend
     ) throws(UserError) {
-      configuration = try ModelConfiguration(directory: directory)
+      let (configuration, source) = try BaseSource.open(directory)
+      self.configuration = configuration
       loader = try BaseLoader(
-        files: ModelFiles(directory: directory), configuration: configuration,
-        quantization: quantization, backend: backend)
+        source: source, configuration: configuration, quantization: quantization,
+        backend: backend)
     }
 
     /// SHA-256 over `config.json`, shapes, types and storage formats of the tensors, and some
     /// elements of each: it tells another model or quantization, not every flipped bit.
     package var digest: String {
-      var text = (try? FileSystem.readText("\(loader.files.directory)/config.json")) ?? ""
-      for layout in loader.slabs {
-        for item in layout.items {
-          text += "\n\(item.name) \(item.rows) \(item.columns) \(item.format)"
-          text += loader.files.excerpt(item)
-        }
-      }
-      return SHA256.hexadecimal(Array(text.utf8))
+      SHA256.hexadecimal(Array(loader.source.fingerprint(loader.slabs).utf8))
     }
   }
 
@@ -77,7 +77,7 @@ package struct LoadedBase {
   ) throws {
     let loader = description.loader
     configuration = description.configuration
-    files = loader.files
+    source = loader.source
     layouts = loader.slabs
     let byteCounts = layouts.map(\.byteCount)
     func makeSlab(_ byteCount: Int) throws -> Tensor {

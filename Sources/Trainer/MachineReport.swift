@@ -16,5 +16,6 @@ package enum MachineReport {
       ("CPU products", "\(ComputeLibrary.version), \(ComputeLibrary.instructionSet)"),
       ("cache", environment.cacheDirectory),
     ] + LibraryReport.lines(LibrarySearch(environment.libraryVariables))
+      + GPUPlacement.lines(environment)
   }
 }

@@ -82,9 +82,24 @@ package struct TrainStep {
   ///   - plan: of the step; its packs were fixed before ranks were known.
   ///   - packs: this rank's contiguous run of them, possibly empty.
   /// - Returns: the metrics.
+  /// - Throws: as ``run(_:packs:times:)``.
+  package func run(_ plan: StepPlan, packs: [PackInput]) throws -> StepMetrics {
+    var times = StepTimes()
+    return try run(plan, packs: packs, times: &times)
+  }
+
+  /// Runs one step and measures its parts.
+  ///
+  /// - Parameters:
+  ///   - plan: of the step; its packs were fixed before ranks were known.
+  ///   - packs: this rank's contiguous run of them, possibly empty.
+  ///   - times: what the parts take is added.
+  /// - Returns: the metrics.
   /// - Throws: ``UserError`` of kind `notFinite` before the update when the loss or the norm is no
   ///   finite number on any rank; errors of the device and of the network.
-  package func run(_ plan: StepPlan, packs: [PackInput]) throws -> StepMetrics {
+  package func run(_ plan: StepPlan, packs: [PackInput], times: inout StepTimes) throws
+    -> StepMetrics
+  {
     let run = PackRuns.run(
       ofRank: group.rank, packCount: plan.packCount, worldSize: group.worldSize)
     precondition(packs.count == run.count, "\(packs.count) packs for \(run.count)")
@@ -107,29 +122,40 @@ package struct TrainStep {
         continue
       }
       let gradients = try exchange.makeGradients()
-      let pass = try model.forward(packs[turn], dropout: key, retention: retention)
-      let loss = try model.loss(pass, gradientScale: gradientScale, gradients: gradients)
-      try model.backward(pass, routerLossScale: routerLossScale, gradients: gradients) { layer in
-        try exchange.finish(from: layer)
+      let (pass, loss) = try times.measure(.forward) {
+        let pass = try model.forward(packs[turn], dropout: key, retention: retention)
+        return (
+          pass, try model.loss(pass, gradientScale: gradientScale, gradients: gradients).lossSum
+        )
       }
-      losses.append(loss.lossSum)
-      routerLosses.append(try model.routerLoss(pass))
+      losses.append(loss)
+      try times.measure(.backward) {
+        try model.backward(pass, routerLossScale: routerLossScale, gradients: gradients) { layer in
+          try exchange.finish(from: layer)
+        }
+        routerLosses.append(try model.routerLoss(pass))
+        try model.backend.synchronize()
+      }
     }
 
     // 2. Each rank gets its slice of the sum of all gradients; scalars are added in the order of
     //    packs and blocks, so that the result is the same for any number of ranks.
-    let gradients = try exchange.sum()
     let counts = (0..<group.worldSize).map {
       PackRuns.run(ofRank: $0, packCount: plan.packCount, worldSize: group.worldSize).count
     }
-    let lossSum = try group.allGather(losses, counts: counts).reduce(0, +)
-    let routerLossSum = try group.allGather(routerLosses, counts: counts).reduce(0, +)
-    let squares = try exchange.sumOfSquares(gradients)
-    let metrics = StepMetrics(
-      loss: lossSum / Double(plan.targetTokens),
-      routerLoss: routerLossSum / Double(plan.packCount),
-      gradientNorm: squares.squareRoot(),
-      learningRate: schedule.rate(step: plan.step))
+    let (gradients, metrics) = try times.measure(.exchange) {
+      let gradients = try exchange.sum()
+      let lossSum = try group.allGather(losses, counts: counts).reduce(0, +)
+      let routerLossSum = try group.allGather(routerLosses, counts: counts).reduce(0, +)
+      let squares = try exchange.sumOfSquares(gradients)
+      return (
+        gradients,
+        StepMetrics(
+          loss: lossSum / Double(plan.targetTokens),
+          routerLoss: routerLossSum / Double(plan.packCount), gradientNorm: squares.squareRoot(),
+          learningRate: schedule.rate(step: plan.step))
+      )
+    }
 
     // 3. Every rank has the same numbers, so that all of them stop here or none.
     guard metrics.loss.isFinite, metrics.routerLoss.isFinite, metrics.gradientNorm.isFinite else {
@@ -145,12 +171,15 @@ package struct TrainStep {
       step: plan.step, learningRate: metrics.learningRate,
       gradientScale: GradientClipping.scale(
         norm: metrics.gradientNorm, maximum: maximumGradientNorm))
-    for (piece, gradient) in zip(exchange.slices.pieces(ofRank: group.rank), gradients) {
-      try optimizer.apply(
-        update, weights: weights.elements(piece.elements), gradients: gradient,
-        range: piece.inSlice, backend: model.backend)
+    try times.measure(.optimizer) {
+      for (piece, gradient) in zip(exchange.slices.pieces(ofRank: group.rank), gradients) {
+        try optimizer.apply(
+          update, weights: weights.elements(piece.elements), gradients: gradient,
+          range: piece.inSlice, backend: model.backend)
+      }
+      try model.backend.synchronize()
     }
-    try exchange.gatherWeights(weights)
+    try times.measure(.exchange) { try exchange.gatherWeights(weights) }
     return metrics
   }
 }

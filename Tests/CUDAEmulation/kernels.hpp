@@ -7,6 +7,8 @@
 
 #include <attention.cuh>
 
+#include <random.cuh>
+
 namespace {
 #include "../../Sources/CCUDA/kernels/elementwise.cu"
 #include "../../Sources/CCUDA/kernels/experts.cu"
@@ -16,6 +18,7 @@ namespace {
 #include "../../Sources/CCUDA/kernels/products_bf16.cu"
 #include "../../Sources/CCUDA/kernels/products_float.cu"
 #include "../../Sources/CCUDA/kernels/quantization.cu"
+#include "../../Sources/CCUDA/kernels/random_weights.cu"
 #include "../../Sources/CCUDA/kernels/attention_bf16.cu"
 #include "../../Sources/CCUDA/kernels/attention_float.cu"
 }  // namespace
@@ -32,7 +35,7 @@ namespace {
   apply(sums_of_squares) apply(adamw) apply(rounded_product_nt) apply(rounded_product_nn)        \
   apply(product_nt) apply(product_nn) apply(product_tn) apply(add_chunks) apply(decode_floats)   \
   apply(decode_bf16) apply(embedding) apply(quantize_nf4) apply(quantize_scales)                 \
-  apply(find_not_finite)                                                                         \
+  apply(find_not_finite) apply(random_weights)                                                   \
   apply(attention_forward) apply(attention_backward_q) apply(attention_backward_kv)              \
   apply(attention_deltas) ATTENTION(apply, 32) ATTENTION(apply, 64) ATTENTION(apply, 96)         \
   ATTENTION(apply, 128)

@@ -71,7 +71,7 @@ import Testing
   }
 
   @Test func catalogKnowsTheKernels() {
-    #expect(KernelCatalog.kernels.count == 53)
+    #expect(KernelCatalog.kernels.count == 54)
     #expect(KernelCatalog.kernel("cross_entropy").threadCount == 512)
     #expect(KernelCatalog.kernel("attention_backward_kv_96").file == "attention_bf16.cu")
     #expect(KernelCatalog.kernels.values.allSatisfy { $0.threadCount % 32 == 0 })

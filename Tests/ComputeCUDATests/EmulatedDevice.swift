@@ -67,4 +67,6 @@ final class EmulatedDevice: CUDADevice {
   }
 
   func multiply(_ product: LibraryProduct) throws(ComputeError) -> Bool { false }
+
+  func synchronize() throws(ComputeError) {}
 }

@@ -83,6 +83,34 @@ import Testing
 
   @Test(arguments: [("0-3,8", 5), ("0", 1), ("", nil), ("a-b", nil), ("3-1", nil), ("0-255", 256)])
   func processorLists(_ list: String, _ expected: Int?) {
-    #expect(CPUBudget.listCount(list[...]) == expected)
+    #expect(CPUBudget.processors(list[...])?.count == expected)
+  }
+
+  @Test func processorNumbers() {
+    #expect(CPUBudget.processors("8,0-2,1-3") == [0, 1, 2, 3, 8])
+    #expect(CPUBudget.processors("0-99999999999") == nil)
+    #expect(CPUBudget.processors("-3") == nil)
+  }
+
+  /// The cores near a device, from a folder like the kernel's.
+  @Test func coresNearADevice() throws {
+    let root = "/tmp/accelerate-swift-sysfs-\(UInt64.random(in: 0...UInt64.max))"
+    let folder = "\(root)/bus/pci/devices/0000:3b:00.0"
+    try FileSystem.makeDirectories(folder)
+    defer { try? FileSystem.remove(root) }
+    func write(_ name: String, _ text: String) throws {
+      try FileSystem.write(Array(text.utf8), to: "\(folder)/\(name)")
+    }
+    try write("numa_node", "1\n")
+    try write("local_cpulist", "16-31,48-63\n")
+    for address in ["0000:3b:00.0", "0000:3B:00.0", "00000000:3B:00.0"] {
+      let near = NearCores(pciAddress: address, sysfs: root)
+      #expect(near?.node == 1)
+      #expect(near?.list == "16-31,48-63")
+    }
+    #expect(NearCores(pciAddress: "0000:3c:00.0", sysfs: root) == nil)
+    #expect(NearCores(pciAddress: "../devices/0000:3b:00.0", sysfs: root) == nil)
+    try write("numa_node", "-1\n")
+    #expect(NearCores(pciAddress: "0000:3b:00.0", sysfs: root) == nil)
   }
 }

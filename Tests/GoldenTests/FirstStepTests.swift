@@ -143,7 +143,8 @@ struct FirstStepTests {
     let error = #expect(throws: UserError.self) {
       try AdapterFile(
         directory: "\(Reference.directory)/trajectories/tiny-mixtral-experts-v5fused/init_adapter",
-        configuration: ModelConfiguration(directory: model), base: ModelFiles(directory: model))
+        configuration: ModelConfiguration(directory: model),
+        base: .files(ModelFiles(directory: model)))
     }
     #expect(error?.message.hasPrefix("target_parameters") == true)
     #expect(error?.fix.contains("single experts") == true)

@@ -68,7 +68,7 @@ struct GoldenRun {
       backend: backend)
     let file = try AdapterFile(
       directory: "\(Reference.directory)/trajectories/\(adapter)",
-      configuration: base.configuration, base: base.files)
+      configuration: base.configuration, base: base.source)
     layout = file.layout
     weights = Tensor(
       storage: try backend.makeStorage(byteCount: 4 * layout.elementCount),

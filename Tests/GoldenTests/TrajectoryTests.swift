@@ -64,7 +64,7 @@ struct TrajectoryTests {
     if golden.isBFloat16 { return }
     let final = try AdapterFile(
       directory: "\(directory)/final_adapter", configuration: run.base.configuration,
-      base: run.base.files)
+      base: run.base.source)
     let ours = try run.backend.download(run.weights)
     for entry in run.layout.entries {
       for range in [entry.rangeA, entry.rangeB] {

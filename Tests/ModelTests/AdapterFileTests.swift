@@ -20,7 +20,7 @@ import Testing
     let directory = "\(Fixture.folder)/\(name)"
     return try AdapterFile(
       directory: folder, configuration: ModelConfiguration(directory: directory),
-      base: ModelFiles(directory: directory))
+      base: .files(ModelFiles(directory: directory)))
   }
 
   private func layout(_ name: String, _ settings: LoRASettings) throws -> AdapterLayout {

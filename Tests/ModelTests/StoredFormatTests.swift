@@ -71,7 +71,7 @@ import Trainer
     #expect(single.layouts.count == fused.layouts.count)
     let backend = CPUBackend(threadCount: 1, precision: .float32)
     let loader = try BaseLoader(
-      files: ModelFiles(directory: "\(folder)/fused"), configuration: fused.configuration,
+      source: .files(ModelFiles(directory: "\(folder)/fused")), configuration: fused.configuration,
       quantization: quantization, backend: backend)
     for slab in single.layouts.indices {
       let expected = try bytes(single, slab)
@@ -180,7 +180,7 @@ import Trainer
     let base = try load(folder)
     let backend = CPUBackend(threadCount: 1, precision: .float32)
     let loader = try BaseLoader(
-      files: ModelFiles(directory: folder), configuration: base.configuration,
+      source: .files(ModelFiles(directory: folder)), configuration: base.configuration,
       quantization: .init(), backend: backend)
     let expected = try bytes(base, 1)
     for first in stride(from: 0, to: expected.count, by: 4096) {

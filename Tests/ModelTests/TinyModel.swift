@@ -33,7 +33,7 @@ struct TinyModel {
       values = (0..<layout.elementCount).map { _ in Float(0.15 * random.normal()) }
     } else {
       let file = try AdapterFile(
-        directory: "\(directory)/adapter", configuration: base.configuration, base: base.files)
+        directory: "\(directory)/adapter", configuration: base.configuration, base: base.source)
       layout = file.layout
       values = file.values
     }

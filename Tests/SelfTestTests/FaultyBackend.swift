@@ -201,6 +201,10 @@ final class FaultyBackend: Backend {
   func sumsOfSquares(_ x: Tensor, blockSize: Int) throws(ComputeError) -> [Double] {
     try inner.sumsOfSquares(x, blockSize: blockSize)
   }
+  func fill(_ out: Tensor, with random: RandomTensor, from first: Int) throws(ComputeError) {
+    try inner.fill(out, with: random, from: first)
+  }
+  func synchronize() throws(ComputeError) { try inner.synchronize() }
   func isFinite(_ x: Tensor) throws(ComputeError) -> Bool { try inner.isFinite(x) }
   func quantizeNF4(_ x: Tensor, codes: Tensor, absmax: Tensor) throws(ComputeError) {
     try inner.quantizeNF4(x, codes: codes, absmax: absmax)

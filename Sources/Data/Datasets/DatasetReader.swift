@@ -10,17 +10,23 @@ package struct DatasetRow: Sendable {
   package var line: Int
 }
 
-/// Reads the rows of a data file one by one: JSONL, a JSON array, CSV or TSV, or gzip of these.
+/// Reads the rows of a data file one by one: JSONL, a JSON array, CSV or TSV, or gzip of these; or
+/// makes rows of random tokens.
 package struct DatasetReader: Sendable {
   package let path: String
-  private let file: MappedFile
+  private let content: Content
   private let vocabularySize: Int
   private let templates: RowFormat?
+
+  private enum Content: Sendable {
+    case file(MappedFile)
+    case synthetic(SyntheticRows)
+  }
 
   /// Opens a dataset.
   ///
   /// - Parameters:
-  ///   - path: the file.
+  ///   - path: the file, or `synthetic:ROWSxLENGTH`.
   ///   - prompt: what becomes a row's prompt; without it the columns of the first row decide.
   ///   - completion: what becomes a row's answer; given with `prompt` or not at all.
   ///   - vocabularySize: token ids lie below it.
@@ -41,19 +47,28 @@ package struct DatasetReader: Sendable {
         .usage, at: given, "is given without \(other)",
         fix: "add \(other), for example \(other) '\(prompt == nil ? "{input}" : "{output}")'")
     }
-    file = try MappedFile(path: path)
+    if let rows = try SyntheticRows(path) {
+      content = .synthetic(rows)
+      return
+    }
+    let file = try MappedFile(path: path)
+    content = .file(file)
     guard file.byteCount > 0 else {
       throw UserError(
         .badInput, at: path, "the file is empty", fix: "write one JSON object a line")
     }
   }
 
+  /// Whether the rows are made and not read.
+  package var isSynthetic: Bool { if case .synthetic = content { true } else { false } }
+
   /// Bytes of the file.
-  package var byteCount: Int { file.byteCount }
+  package var byteCount: Int { if case .file(let file) = content { file.byteCount } else { 0 } }
 
   /// The format of the file and the columns of its first row: `CSV, gzip` and their names.
   package func look() throws(UserError) -> (format: String, columns: [String]) {
-    var (format, reader) = try open()
+    guard case .file(let file) = content else { return ("random tokens", ["input_ids"]) }
+    var (format, reader) = try open(file)
     let columns = try reader.next().map { $0.columns.names } ?? []
     return (format, columns)
   }
@@ -69,7 +84,16 @@ package struct DatasetReader: Sendable {
     progress: ((_ done: Int, _ total: Int) -> Void)? = nil,
     _ body: (DatasetRow) throws -> Bool
   ) throws {
-    var (_, reader) = try open()
+    let file: MappedFile
+    switch content {
+    case .synthetic(let rows):
+      for number in 0..<rows.rowCount {
+        guard try body(rows.row(number, vocabularySize: vocabularySize)) else { return }
+      }
+      return
+    case .file(let mapped): file = mapped
+    }
+    var (_, reader) = try open(file)
     var format = templates
     var rowCount = 0
     while let (columns, line) = try reader.next() {
@@ -96,13 +120,15 @@ package struct DatasetReader: Sendable {
 
   /// How the rows are read, as the first one tells; nil where there is none.
   package func rowFormat() throws(UserError) -> RowFormat? {
+    guard case .file(let file) = content else { return .tokens }
     if let templates { return templates }
-    var (_, reader) = try open()
+    var (_, reader) = try open(file)
     guard let (columns, line) = try reader.next() else { return nil }
     return try RowFormat.detect(columns, at: "\(path):\(line)")
   }
 
-  private func open() throws(UserError) -> (format: String, reader: any RowReader) {
+  private func open(_ file: MappedFile) throws(UserError) -> (format: String, reader: any RowReader)
+  {
     let bytes = try DataBytes(file)
     let cursor = try ByteCursor(bytes)
     let format = try FileFormat.detect(path, cursor)

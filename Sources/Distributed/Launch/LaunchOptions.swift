@@ -3,6 +3,8 @@ package import Support
 /// The flags of `launch`, and the command that follows them.
 package struct LaunchOptions: Sendable, Equatable {
   package var nproc: Int?
+  /// Whether there is one rank for each GPU.
+  package var isOnePerGPU = false
   package var hostfile: String?
   /// Over which interface ranks of several hosts talk; nil: Open MPI chooses.
   package var networkInterface: NetworkInterface?
@@ -33,8 +35,10 @@ package struct LaunchOptions: Sendable, Equatable {
 
     usage: accelerate-swift launch [flags] <command> [arguments]
 
-      --nproc N        how many ranks (default: the slots of the hostfile, else 1; one rank on this
-                       machine needs no MPI)
+      --nproc N|auto   how many ranks (default: the slots of the hostfile, else 1; one rank on this
+                       machine needs no MPI). auto: one for each GPU that the driver shows, which
+                       CUDA_VISIBLE_DEVICES restricts; with a hostfile each host is asked over ssh,
+                       and its slots do not count
       --hostfile FILE  the hosts, one a line: name slots=N (see hostfiles/)
       --network-interface NAME|NETWORK
                        over which several hosts talk: eth0, or 10.0.0.0/24 where names differ
@@ -97,11 +101,17 @@ package struct LaunchOptions: Sendable, Equatable {
       switch parts.first ?? word {
       case "--nproc":
         let text = try value("--nproc 4")
+        isOnePerGPU = text == "auto"
+        if isOnePerGPU {
+          nproc = nil
+          break
+        }
         guard let count = Int(text), (1...Self.maximumRankCount).contains(count) else {
           throw UserError(
             .usage, at: "--nproc",
             "\"\(text)\" is not a number of ranks from 1 to "
-              + "\(Self.maximumRankCount)", fix: "write --nproc 4")
+              + "\(Self.maximumRankCount)",
+            fix: "write --nproc 4, or --nproc auto for one on each GPU")
         }
         nproc = count
       case "--hostfile": hostfile = try value("--hostfile hostfiles/two-nodes")
@@ -158,8 +168,20 @@ package struct LaunchOptions: Sendable, Equatable {
 
   /// The hosts with their slots, and how many ranks there are in all.
   ///
+  /// - Parameter gpuCounts: asks the hosts how many GPUs each has, where that decides.
   /// - Throws: ``UserError`` when the hostfile is wrong or has too few slots.
-  package func placement() throws(UserError) -> (hosts: Hostfile, rankCount: Int) {
+  package func placement(
+    gpuCounts: ([Hostfile.Host]) throws(UserError) -> [Int]
+  ) throws(UserError) -> (hosts: Hostfile, rankCount: Int) {
+    if isOnePerGPU {
+      var hosts =
+        try hostfile.map { path throws(UserError) in try Hostfile(path: path) }
+        ?? Hostfile(hosts: [Hostfile.Host(name: "localhost", slots: 1)])
+      for (index, count) in try gpuCounts(hosts.hosts).enumerated() {
+        hosts.hosts[index].slots = count
+      }
+      return (hosts, hosts.slotCount)
+    }
     guard let hostfile else {
       let count = nproc ?? 1
       return (Hostfile(hosts: [Hostfile.Host(name: "localhost", slots: count)]), count)

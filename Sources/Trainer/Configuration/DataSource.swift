@@ -1,7 +1,9 @@
+internal import Data
 internal import Support
 
 /// A data file, and how often its rows are seen in an epoch.
 package struct DataSource: Sendable, Equatable {
+  /// Or `synthetic:ROWSxLENGTH`.
   package var path: String
   package var weight: Double
   /// As the user wrote it.
@@ -23,15 +25,22 @@ package struct DataSource: Sendable, Equatable {
   }
 
   /// A file whose rows are seen once an epoch.
-  init(path: String) {
+  package init(path: String) {
     self.path = path
     weight = 1
     text = path
   }
 
+  /// The file that is read; nil for random tokens.
+  package var file: String? { path.hasPrefix(SyntheticRows.prefix) ? nil : path }
+
   /// What follows the last colon is a weight, unless a file has all of it as its name.
   private init(_ text: String, _ options: ParsedOptions) throws(UserError) {
     self.text = text
+    if try SyntheticRows(text) != nil {
+      (path, weight) = (text, 1)
+      return
+    }
     guard let colon = text.lastIndex(of: ":"), !FileSystem.exists(text) else {
       (path, weight) = (text, 1)
       return

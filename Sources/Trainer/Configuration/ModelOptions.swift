@@ -1,3 +1,4 @@
+internal import Model
 package import Support
 
 /// The settings of every command that runs a model.
@@ -12,7 +13,8 @@ package struct ModelOptions: Sendable, Equatable {
   package enum ShardGroup: String, Sendable, CaseIterable { case host, world, auto }
   package enum Device: String, Sendable, CaseIterable { case auto, cpu, cuda }
 
-  /// A directory in Hugging Face layout; nil is the embedded demo model.
+  /// A directory in Hugging Face layout, or `synthetic:` and the path of a `config.json`; nil is
+  /// the embedded demo model.
   package var model: String?
   package var quantization: Quantization
   package var doubleQuantization: Bool
@@ -24,9 +26,14 @@ package struct ModelOptions: Sendable, Equatable {
   /// 0: as many as the environment says.
   package var threads: Int
 
+  /// What of the model every rank reads: its directory, or the file of a synthetic model's
+  /// configuration.
+  package var modelPath: String? { model.map { SyntheticWeights.path(in: $0) ?? $0 } }
+
   package static let modelOption = Option(
     "model", .path, defaultText: "the embedded demo model",
-    "Directory of the base model in Hugging Face layout.")
+    "Directory of the base model in Hugging Face layout; or synthetic:PATH of a config.json, for "
+      + "random weights, with which speed and memory can be measured.")
 
   package static let storageOptions = [
     Option(

@@ -22,7 +22,8 @@ package enum OutputDirectory {
   /// The name of a run after its data: the file's name without its ending, or `demo`.
   package static func baseName(of configuration: TrainConfiguration) -> String {
     guard let data = configuration.samples.data.first else { return "demo" }
-    var stem = FileSystem.name(of: data.path)
+    guard let file = data.file else { return "synthetic" }
+    var stem = FileSystem.name(of: file)
     if stem.hasSuffix(".gz") { stem.removeLast(3) }
     if let point = stem.lastIndex(of: ".") { stem = String(stem[..<point]) }
     return stem.isEmpty ? "run" : stem

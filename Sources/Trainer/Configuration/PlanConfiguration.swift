@@ -30,7 +30,8 @@ package struct PlanConfiguration: Sendable, Equatable {
         var group = group
         for index in group.options.indices where group.options[index].name == "model" {
           group.options[index].help =
-            "Directory of the base model in Hugging Face layout, or its config.json alone."
+            "Directory of the base model in Hugging Face layout, or its config.json alone, also "
+            + "after synthetic:."
         }
         return group
       })

@@ -32,7 +32,8 @@ package struct SampleOptions: Sendable, Equatable {
     "data", .paths(placeholder: "PATH[:WEIGHT]"), defaultText: "the embedded demo data",
     "File of rows: JSONL, a JSON array, CSV or TSV with a header row, or gzip of these. May be "
       + "given several times. PATH:2 shows each row of the file twice an epoch, PATH:0.5 a half "
-      + "of its rows, chosen by hash of the row.")
+      + "of its rows, chosen by hash of the row. synthetic:64x2048 is 64 rows of 2048 random tokens."
+  )
 
   package static let templateOptions = [
     Option(

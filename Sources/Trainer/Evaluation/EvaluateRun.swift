@@ -34,7 +34,7 @@ struct EvaluateRun {
     ).training
     try set.checkAgreement(group)
     let adapter = try configuration.adapter.map { path throws(UserError) in
-      try AdapterFile(directory: path, configuration: shape, base: session.base.files)
+      try AdapterFile(directory: path, configuration: shape, base: session.base.source)
     }
 
     let evaluation = LossEvaluation(

@@ -29,7 +29,7 @@ struct GenerateRun {
     var endIDs = Set(shape.eosIDs.map { Int32(truncatingIfNeeded: $0) })
     if let id = loaded.tokenizer.eosID { endIDs.insert(id) }
     let adapter = try configuration.adapter.map { path throws(UserError) in
-      try AdapterFile(directory: path, configuration: shape, base: session.base.files)
+      try AdapterFile(directory: path, configuration: shape, base: session.base.source)
     }
     let bytes = try session.makePlan(adapters: adapter?.layout).generationByteCount(
       tokenCount: prompt.count, textCount: 1)

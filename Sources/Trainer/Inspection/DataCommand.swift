@@ -33,7 +33,7 @@ package enum DataCommand {
       SampleSet.Request(
         sources: sources, options: configuration.samples, trainOn: configuration.trainOn,
         modelDirectory: directory,
-        vocabularySize: ModelConfiguration(directory: directory).vocabularySize),
+        vocabularySize: BaseSource.configuration(directory).vocabularySize),
       cache: TokenCache(
         configuration.samples, group: group, environment: environment,
         reporter: Reporter(group: group, environment: environment)))

@@ -43,7 +43,7 @@ struct MemoryCheck {
     func largest(_ index: Int) -> Int { Int(numbers.map { $0[index] }.max() ?? 0) }
     var planner = Planner(
       configuration: opening.description.configuration,
-      stored: opening.description.loader.files.formats, adapters: source.layout,
+      stored: opening.description.loader.source.formats, adapters: source.layout,
       backend: opening.backend,
       memoryByteCount: Int(numbers.map { $0[3] }.min() ?? 0), runtimeByteCount: largest(0),
       dataByteCount: largest(1), positionCount: positionCount)

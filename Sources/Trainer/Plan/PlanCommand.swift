@@ -61,35 +61,23 @@ package enum PlanCommand {
 
 /// A model that is known by its files, or by its `config.json` alone.
 enum PlannedModel {
-  /// - Parameter path: a model directory, or a `config.json`.
+  /// - Parameter path: a model directory, a `config.json`, or either after `synthetic:`.
   /// - Returns: the configuration and how its tensors are stored.
   /// - Throws: ``UserError``.
   static func open(_ path: String) throws(UserError)
     -> (ModelConfiguration, SlabLayout.FormatRule)
   {
+    if let path = SyntheticWeights.path(in: path) {
+      let model = try SyntheticWeights(path: path).model
+      return (model.configuration, model.formats)
+    }
     guard !FileSystem.isDirectory(path) else {
       let files = try ModelFiles(directory: path)
       let configuration = try ModelConfiguration(directory: path)
       return (configuration, try files.splittingExperts(configuration).formats)
     }
-    let json = try FileSystem.readJSON(path, limit: 1 << 22)
-    let names: [String: ElementType] = [
-      "bfloat16": .bfloat16, "float16": .float16, "float32": .float32,
-    ]
-    let given = json["torch_dtype"]?.stringValue ?? json["dtype"]?.stringValue ?? "bfloat16"
-    guard let type = names[given] else {
-      throw UserError(
-        .badInput, at: path, "torch_dtype: \(given.prefix(40)) is not bfloat16, float16 or float32")
-    }
-    let configuration = try ModelConfiguration(json: json, path: path)
-    let quantization = configuration.storedQuantization
-    return (
-      configuration,
-      { name, shape in
-        shape.count == 2
-          ? quantization?.format(of: name, plain: type) ?? .dense(type) : .dense(type)
-      }
-    )
+    let model = try BareModel(path: path)
+    return (model.configuration, model.formats)
   }
 
   /// One line that names a model and its storage.

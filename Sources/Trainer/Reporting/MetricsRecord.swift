@@ -15,6 +15,8 @@ package struct MetricsRecord: Sendable, Equatable {
   package var tokens: Int?
   package var tokensPerSecond: Double?
   package var stepSeconds: Double?
+  /// Of rank 0.
+  package var times: StepTimes?
   /// By this step, over all ranks.
   package var bytesSent: Int?
   package var peakMemoryByteCount: Int?
@@ -35,6 +37,10 @@ package struct MetricsRecord: Sendable, Equatable {
     object["tokens"] = tokens.map { .integer($0) }
     object["tokens_per_second"] = tokensPerSecond.map { .double($0) }
     object["step_seconds"] = stepSeconds.map { .double($0) }
+    object["phase_seconds"] = times.map { times in
+      .object(
+        JSONObject(StepTimes.Part.allCases.map { ($0.rawValue, .double(times[$0])) }))
+    }
     object["bytes_sent"] = bytesSent.map { .integer($0) }
     object["peak_memory_bytes"] = peakMemoryByteCount.map { .integer($0) }
     object["eval_loss"] = evaluationLoss.map { .double($0) }

@@ -17,7 +17,7 @@ struct AdapterSource {
     seed = UInt64(bitPattern: Int64(configuration.seed))
     if let directory = configuration.initialAdapter {
       let file = try AdapterFile(
-        directory: directory, configuration: base.configuration, base: base.loader.files)
+        directory: directory, configuration: base.configuration, base: base.loader.source)
       try Self.checkFlags(configuration, file.settings, directory)
       var settings = file.settings
       if configuration.givenLoRAFlags.contains("lora-dropout") {

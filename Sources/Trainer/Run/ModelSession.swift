@@ -31,7 +31,7 @@ struct Reporter {
   }
 }
 
-/// A backend and a model directory that is known and checked, but not loaded.
+/// A backend and a model that is known and checked, but not loaded.
 struct ModelOpening {
   let options: ModelOptions
   let directory: String
@@ -46,7 +46,7 @@ struct ModelOpening {
   ///
   /// - Parameters:
   ///   - options: of the command.
-  ///   - directory: of the model.
+  ///   - directory: of the model, or `synthetic:` and the path of a `config.json`.
   ///   - group: the ranks.
   ///   - environment: of the process.
   /// - Throws: ``UserError``.
@@ -70,6 +70,11 @@ struct ModelOpening {
     if let remark { reporter.note(remark) }
     description = try LoadedBase.Description(
       directory: directory, quantization: options.quantizationSettings, backend: backend)
+    if SyntheticWeights.path(in: directory) != nil {
+      reporter.note(
+        "warning: the weights of \(directory) are random numbers; speed and memory are real, losses "
+          + "and adapters mean nothing")
+    }
   }
 }
 

@@ -52,7 +52,9 @@ struct TokenCache {
   func store(
     _ reader: DatasetReader, _ builder: SampleBuilder, recipe: [String], limit: Int?
   ) throws -> TokenStore {
-    guard let directory else { return try build(reader, builder, limit, nil) }
+    guard let directory, !reader.isSynthetic else {
+      return try build(reader, builder, limit, nil)
+    }
     // When the first rank finds a mistake, it tells it and ends the job; the others wait for that.
     var key = ""
     var store: TokenStore?

@@ -58,8 +58,11 @@ struct TrainLoop {
       group.progress.enter(.step, step: number)
       let start = SteadyClock.seconds()
       let sentBefore = bytesSent
-      let (stepPlan, packs) = try plan.makeStep(number, of: samples, on: group)
-      let result = try step.run(stepPlan, packs: packs)
+      var times = StepTimes()
+      let (stepPlan, packs) = try times.measure(.data) {
+        try plan.makeStep(number, of: samples, on: group)
+      }
+      let result = try step.run(stepPlan, packs: packs, times: &times)
       let sent = Double(bytesSent - sentBefore)
       let seconds = SteadyClock.seconds() - start
 
@@ -72,6 +75,7 @@ struct TrainLoop {
       record.tokens = stepPlan.tokens
       record.tokensPerSecond = Double(stepPlan.tokens) / seconds
       record.stepSeconds = seconds
+      record.times = times
       // One rank that was asked to stop is enough; all of them stop after this step.
       let shared = try group.allGather([sent, group.progress.isStopRequested ? 1 : 0])
       record.bytesSent = Int(shared.reduce(0) { $0 + $1[0] })
