@@ -93,6 +93,25 @@ import Testing
     }
   }
 
+  /// Elements of the file's type are quantized, and looked at, as the CPU does it.
+  @Test(arguments: [ElementType.bfloat16, .float16]) func halves(_ type: ElementType) throws {
+    for (count, last) in [(1, UInt8(0x3F)), (100, 0x3F), (3000, 0x3F), (3000, 0x7F), (70, 0xFF)] {
+      try Comparison().check(0) { device, random in
+        var bytes = (0..<2 * count).map { _ in UInt8.random(in: 0..<0x60, using: &random) }
+        bytes[bytes.count - 1] = last
+        bytes[bytes.count - 2] = 0x80
+        let x = try device.tensor(bytes: bytes, rows: 1, columns: count, type)
+        let isFinite = try device.backend.isFinite(x)
+        #expect(isFinite == (last == 0x3F))
+        guard isFinite else { return [] }
+        let codes = try device.emptyBytes(NF4.codeByteCount(count))
+        let absmax = try device.empty(1, NF4.blockCount(count))
+        try device.backend.quantizeNF4(x, codes: codes, absmax: absmax)
+        return try [codes, absmax].map(device.numbers)
+      }
+    }
+  }
+
   @Test(arguments: BaseFormat.allCases) func decode(_ format: BaseFormat) throws {
     for (rows, columns) in [(1, 1), (3, 7), (5, 64), (3, 100), (70, 256)] {
       try Comparison().check(0) { device, random in
