@@ -61,9 +61,9 @@ extension OperationCheck {
 
   /// Storage formats, written and read.
   static let quantization: [OperationCheck] =
-    [
+    [ElementType.float32, .bfloat16, .float16].map { type in
       OperationCheck(
-        "quantization to nf4", .bits,
+        "quantization to nf4, from \(type)", .bits,
         [1, 63, 64, 65, 1000, 20_001].map { count in
           Case("\(count) weights") { device in
             var values = (0..<count).map { _ in device.normal() }
@@ -77,13 +77,32 @@ extension OperationCheck {
               columns: NF4.codeByteCount(count))
             let absmax = try device.empty(1, NF4.blockCount(count))
             try device.backend.quantizeNF4(
-              try device.tensor(values), codes: codes, absmax: absmax)
+              try device.tensor(values, as: type), codes: codes, absmax: absmax)
             let scaleCodes = try device.tensor(
               bytes: [UInt8](repeating: 0xAB, count: absmax.count), columns: absmax.count)
             let nested = try device.empty(1, NF4.nestedBlockCount(count))
             try device.backend.quantizeScales(
               absmax, offset: 1.25, codes: scaleCodes, nestedAbsmax: nested)
             return [codes, absmax, scaleCodes, nested]
+          }
+        })
+    } + [
+      OperationCheck(
+        "numbers that are not finite", .bits,
+        [ElementType.float32, .bfloat16, .float16].map { type in
+          Case("\(type)") { device in
+            var found: [Float] = []
+            for (count, places) in [
+              (1, [nil, 0]), (31, [nil, 15, 30]), (1025, [0, 1023, 1024]), (300_000, [299_999]),
+            ] as [(Int, [Int?])] {
+              for (place, bad) in zip(places, [Float.nan, .infinity, -.infinity]) {
+                var values = [Float](repeating: 1, count: count)
+                if let place { values[place] = bad }
+                let tensor = try device.tensor(values, as: type)
+                found.append(try device.backend.isFinite(tensor) ? 1 : 0)
+              }
+            }
+            return [try device.tensor(found)]
           }
         })
     ]

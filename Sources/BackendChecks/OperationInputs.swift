@@ -79,6 +79,30 @@ package final class OperationInputs {
       columns: columns, elementType: type)
   }
 
+  /// A vector in one of the types of files; digits beyond a bf16 or half are cut off.
+  func tensor(_ values: [Float], as type: ElementType) throws -> Tensor {
+    switch type {
+    case .bfloat16:
+      let bytes = values.flatMap { littleEndian($0.bitPattern >> 16) }
+      return try tensor(bytes: bytes, columns: values.count, type)
+    case .float16:
+      let bytes = values.flatMap { littleEndian(Self.half($0)) }
+      return try tensor(bytes: bytes, columns: values.count, type)
+    default: return try tensor(values)
+    }
+  }
+
+  /// The bits of a half: numbers under its smallest normal one become zero, and those over its
+  /// largest infinite.
+  private static func half(_ value: Float) -> UInt32 {
+    let sign = value.bitPattern >> 16 & 0x8000
+    guard value.isFinite else { return sign | (value.isNaN ? 0x7E00 : 0x7C00) }
+    let exponent = Int(value.bitPattern >> 23 & 0xFF) - 112
+    if exponent <= 0 { return sign }
+    if exponent >= 31 { return sign | 0x7C00 }
+    return sign | UInt32(exponent) << 10 | value.bitPattern >> 13 & 0x3FF
+  }
+
   /// Elements of a tensor as numbers that compare: of integers and bytes their values.
   func numbers(_ tensor: Tensor) throws -> [Float] {
     switch tensor.elementType {
