@@ -225,7 +225,9 @@ int ccuda_elapsed(void *first, void *second, float *milliseconds) {
   return code != 0 ? code : driver.event_elapsed(milliseconds, first, second);
 }
 
-void ccuda_destroy_event(void *event) { driver.event_destroy(event); }
+void ccuda_destroy_event(void *event) {
+  if (event != NULL) driver.event_destroy(event);
+}
 
 // MARK: NVRTC
 
