@@ -22,6 +22,7 @@ demo: build ## Trains the embedded demo on four processes.
 
 test: setup ## Builds everything and passes all tests.
 	@scripts/fetch-nvrtc.sh
+	@scripts/fetch-nccl.sh
 	swift build -c release --build-tests
 	@# Tests that bound the time of hostile input run apart from those that fill the cores with jobs.
 	swift test -c release --skip-build --filter '^DataTests'

@@ -59,6 +59,8 @@ let package = Package(
       swiftSettings: strict + vectorISA),
     .target(
       name: "ComputeCUDA", dependencies: ["Compute", "CCUDA", "Support"], swiftSettings: strict),
+    // Operations on two devices side by side, and how fast one is.
+    .target(name: "BackendChecks", dependencies: ["Compute", "Support"], swiftSettings: strict),
     .target(name: "Model", dependencies: ["Compute", "Support"], swiftSettings: strict),
     .target(name: "Optim", dependencies: ["Compute"], swiftSettings: strict),
     .target(name: "Data", dependencies: ["Support"], swiftSettings: strict),
@@ -70,8 +72,8 @@ let package = Package(
     .target(
       name: "Trainer",
       dependencies: [
-        "Data", "Model", "Optim", "DistributedTraining", "ComputeCPU", "ComputeCUDA", "Compute",
-        "Support", "CDemo",
+        "Data", "Model", "Optim", "DistributedTraining", "ComputeCPU", "ComputeCUDA",
+        "BackendChecks", "Compute", "Support", "CDemo",
       ],
       swiftSettings: strict),
     .executableTarget(
@@ -145,7 +147,8 @@ let package = Package(
     .testTarget(
       name: "ComputeCUDATests",
       dependencies: [
-        "CUDAEmulation", "Trainer", "DistributedTraining", "Model", "Optim", "ComputeCUDA",
+        "CUDAEmulation", "Trainer", "BackendChecks", "DistributedTraining", "Model", "Optim",
+        "ComputeCUDA",
         "ComputeCPU", "Compute", "Support", "TestSupport",
       ],
       swiftSettings: strict),

@@ -26,7 +26,7 @@ static bool find(void *handle, const char *name, void **address, char *message, 
   return *address != NULL;
 }
 
-static void path_of(void *address, char *path, size_t size) {
+void ccuda_path_of(void *address, char *path, size_t size) {
   Dl_info info;
   path[0] = 0;
   if (address != NULL && dladdr(address, &info) != 0) snprintf(path, size, "%s", info.dli_fname);
@@ -124,7 +124,7 @@ bool ccuda_open_driver(const char *library, char *message, size_t message_size) 
 }
 
 void ccuda_driver_path(char *path, size_t path_size) {
-  path_of((void *)driver.init, path, path_size);
+  ccuda_path_of((void *)driver.init, path, path_size);
 }
 
 void ccuda_driver_error(int code, char *text, size_t text_size) {
@@ -225,7 +225,9 @@ int ccuda_elapsed(void *first, void *second, float *milliseconds) {
   return code != 0 ? code : driver.event_elapsed(milliseconds, first, second);
 }
 
-void ccuda_destroy_event(void *event) { driver.event_destroy(event); }
+void ccuda_destroy_event(void *event) {
+  if (event != NULL) driver.event_destroy(event);
+}
 
 // MARK: NVRTC
 
@@ -269,7 +271,7 @@ bool ccuda_open_nvrtc(const char *library, char *message, size_t message_size) {
 }
 
 void ccuda_nvrtc_path(char *path, size_t path_size) {
-  path_of((void *)nvrtc.version, path, path_size);
+  ccuda_path_of((void *)nvrtc.version, path, path_size);
 }
 
 int ccuda_nvrtc_version(int *major, int *minor) { return nvrtc.version(major, minor); }
@@ -307,17 +309,3 @@ int ccuda_compile(
 }
 
 void ccuda_free_text(void *memory) { free(memory); }
-
-// MARK: NCCL
-
-int ccuda_nccl_version(
-    const char *library, char *path, size_t path_size, char *message, size_t message_size) {
-  void *handle = open_library(library, message, message_size), *address;
-  if (handle == NULL || !find(handle, "ncclGetVersion", &address, message, message_size)) return 0;
-  int (*version)(int *version);
-  memcpy(&version, &address, sizeof address);
-  int value = 0;
-  if (version(&value) != 0) value = 0;
-  path_of(address, path, path_size);
-  return value;
-}

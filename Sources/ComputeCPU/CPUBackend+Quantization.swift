@@ -102,7 +102,7 @@ extension CPUBackend {
   /// Quantizes one block.
   ///
   /// - Parameters:
-  ///   - x: 64 elements, zero from `width` on.
+  ///   - x: 64 elements, zero from `width` on; used up.
   ///   - width: elements of the block.
   ///   - codes: of these, two to a byte; written.
   /// - Returns: the absmax to store.
@@ -110,39 +110,32 @@ extension CPUBackend {
     _ x: UnsafeMutablePointer<Float>, _ width: Int, codes: UnsafeMutablePointer<UInt8>
   ) -> Float {
     var most = Lanes.zero
-    for i in stride(from: 0, to: NF4.blockSize, by: 8) {
+    for i in stride(from: 0, to: 64, by: 8) {
       let lanes = unsafe x.lanes(i, 8)
-      let magnitude = lanes.replacing(with: -lanes, where: lanes .< 0)
-      most = most.replacing(with: magnitude, where: magnitude .> most)
+      most = larger(most, larger(lanes, -lanes))
     }
-    let largest = most.max()
+    let largest = most.largest
     // A block of zeros, or nearly, is divided by this; a shorter one stores it, too.
     let divisor = max(largest, 1e-38)
-    let isWhole = width == NF4.blockSize
+    let isWhole = width == 64
     let reciprocal = 1 / divisor
     let bounds = unsafe NF4Tables.bounds
-    for i in stride(from: 0, to: width, by: 16) {
-      let low = unsafe x.lanes(i, 8)
-      let high = unsafe x.lanes(i + 8, 8)
-      let scaledLow = isWhole ? low * reciprocal : low / divisor
-      let scaledHigh = isWhole ? high * reciprocal : high / divisor
-      // Counts the bounds below; a value on a bound has the lower code.
-      var codesLow = SIMD8<Int32>.zero
-      var codesHigh = SIMD8<Int32>.zero
-      for code in 0..<15 {
-        let bound = unsafe Lanes(repeating: bounds[code])
-        codesLow = codesLow.replacing(with: codesLow &+ 1, where: scaledLow .> bound)
-        codesHigh = codesHigh.replacing(with: codesHigh &+ 1, where: scaledHigh .> bound)
+    for i in stride(from: 0, to: 64, by: 8) {
+      let lanes = unsafe x.lanes(i, 8)
+      let scaled = isWhole ? lanes * reciprocal : lanes / divisor
+      // Counts the bounds below; a value on a bound has the lower code. A mask's lanes are minus one.
+      var code = SIMD8<Int32>.zero
+      for bound in 0..<15 {
+        let isAbove = unsafe scaled .> Lanes(repeating: bounds[bound])
+        code = unsafe code &- unsafeBitCast(isAbove, to: SIMD8<Int32>.self)
       }
-      let both = SIMD16<UInt8>(
-        lowHalf: SIMD8(truncatingIfNeeded: codesLow), highHalf: SIMD8(truncatingIfNeeded: codesHigh)
-      )
-      let pairs = both.evenHalf &<< 4 | both.oddHalf
-      if i + 16 <= width {
-        unsafe UnsafeMutableRawPointer(codes + i / 2).storeBytes(of: pairs, as: SIMD8<UInt8>.self)
-      } else {
-        for byte in 0..<(width - i + 1) / 2 { unsafe codes[i / 2 + byte] = pairs[byte] }
-      }
+      unsafe UnsafeMutableRawPointer(x + i).storeBytes(of: code, as: SIMD8<Int32>.self)
+    }
+    // Two codes to a byte, the first in the high half.
+    let pairs = unsafe UnsafeMutableRawPointer(x).assumingMemoryBound(to: UInt64.self)
+    for byte in 0..<(width + 1) / 2 {
+      let pair = unsafe pairs[byte]
+      unsafe codes[byte] = UInt8(truncatingIfNeeded: pair &<< 4 | pair &>> 32)
     }
     return isWhole ? largest : divisor
   }

@@ -37,6 +37,13 @@ extension SIMD8<Float> {
     return two.x + two.y
   }
 
+  /// The largest of the lanes.
+  @inline(__always) var largest: Float {
+    let four = lowHalf.replacing(with: highHalf, where: highHalf .> lowHalf)
+    let two = four.lowHalf.replacing(with: four.highHalf, where: four.highHalf .> four.lowHalf)
+    return two.x > two.y ? two.x : two.y
+  }
+
   /// The first `width` lanes, the others zero.
   @inline(__always) func first(_ width: Int) -> Lanes {
     if width == 8 { return self }
@@ -46,6 +53,11 @@ extension SIMD8<Float> {
   }
 
   @inline(__always) var bits: SIMD8<UInt32> { unsafe unsafeBitCast(self, to: SIMD8<UInt32>.self) }
+}
+
+/// The larger of each pair of lanes.
+@inline(__always) func larger(_ a: Lanes, _ b: Lanes) -> Lanes {
+  a.replacing(with: b, where: b .> a)
 }
 
 /// e^x to about one unit in the last place; below -87 it stays at e^-87, above 88 at e^88. The

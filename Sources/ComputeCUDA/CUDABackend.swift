@@ -31,6 +31,14 @@ package final class CUDABackend: Backend {
     try upload(tables, to: dynamicCode)
   }
 
+  /// What the hardware can do at most.
+  package var limits: DeviceLimits { device.limits }
+
+  /// How long the device works on what `work` starts.
+  package func milliseconds(_ work: () throws -> Void) throws -> Double {
+    try device.milliseconds(work)
+  }
+
   package var summary: String { "\(device.summary), \(precision.rawValue)" }
 
   // MARK: Memory

@@ -27,6 +27,43 @@ package protocol CUDADevice: AnyObject, Sendable {
   func multiply(_ product: LibraryProduct) throws(ComputeError) -> Bool
   /// Waits for everything that was started.
   func synchronize() throws(ComputeError)
+  /// How long the device works on what `work` starts.
+  func milliseconds(_ work: () throws -> Void) throws -> Double
+  /// What the hardware can do at most.
+  var limits: DeviceLimits { get }
+}
+
+/// The most that a device can do, by its own data; nil where that is not known.
+package struct DeviceLimits: Sendable, Equatable {
+  /// Of its memory.
+  package var bytesPerSecond: Double?
+  /// Products and sums of bf16 numbers on the tensor cores, at the highest clock.
+  package var operationsPerSecond: Double?
+
+  package init(bytesPerSecond: Double? = nil, operationsPerSecond: Double? = nil) {
+    self.bytesPerSecond = bytesPerSecond
+    self.operationsPerSecond = operationsPerSecond
+  }
+
+  /// From what the driver says.
+  ///
+  /// - Parameters:
+  ///   - capability: compute capability, 90 for 9.0.
+  ///   - multiprocessors: of the GPU.
+  ///   - clock: of these at most, in kHz.
+  ///   - memoryClock: in kHz; data move at both edges.
+  ///   - busWidth: of the memory, in bits.
+  package init(
+    capability: Int, multiprocessors: Int, clock: Int, memoryClock: Int, busWidth: Int
+  ) {
+    let rate = 2 * Double(memoryClock) * 1000 * Double(busWidth) / 8
+    bytesPerSecond = rate > 0 ? rate : nil
+    // Per multiprocessor and clock. Those of 8.6 and 8.9 differ between products of one capability.
+    // Source: NVIDIA's white papers of A100, H100 and B200: 312, 989 and 2250 TFLOP/s without sparsity.
+    let perClock: [Int: Double] = [80: 2048, 90: 4096, 100: 8192]
+    let peak = perClock[capability].map { $0 * Double(multiprocessors) * Double(clock) * 1000 }
+    operationsPerSecond = (peak ?? 0) > 0 ? peak : nil
+  }
 }
 
 /// Which side of a copy is the host's.

@@ -10,6 +10,7 @@ internal import Synchronization
 @safe package final class DriverDevice: CUDADevice, @unchecked Sendable {
   package let summary: String
   package let totalByteCount: Int
+  package let limits: DeviceLimits
   private let context: UnsafeMutableRawPointer
   private let stream: UnsafeMutableRawPointer
   private let functions: [String: UnsafeMutableRawPointer]
@@ -67,6 +68,7 @@ internal import Synchronization
     unsafe self.context = context
     unsafe self.stream = stream
     totalByteCount = gpu.byteCount
+    limits = driver.limits(Int32(ordinal), capability: gpu.capability)
 
     var functions: [String: UnsafeMutableRawPointer] = unsafe [:]
     let cache = KernelCache(directory: "\(cacheDirectory)/kernels")
@@ -192,6 +194,23 @@ internal import Synchronization
     return unsafe try library.multiply(product)
   }
 
+  package func milliseconds(_ work: () throws -> Void) throws -> Double {
+    unsafe ccuda_set_context(context)
+    var events: (UnsafeMutableRawPointer?, UnsafeMutableRawPointer?) = (nil, nil)
+    defer {
+      unsafe ccuda_destroy_event(events.0)
+      unsafe ccuda_destroy_event(events.1)
+    }
+    try unsafe require(ccuda_create_event(&events.0), "making an event")
+    try unsafe require(ccuda_create_event(&events.1), "making an event")
+    try unsafe require(ccuda_record_event(events.0, stream), "recording an event")
+    try work()
+    try unsafe require(ccuda_record_event(events.1, stream), "recording an event")
+    var time: Float = 0
+    try unsafe require(ccuda_elapsed(events.0, events.1, &time), "measuring")
+    return Double(time)
+  }
+
   /// Waits for everything that was started.
   package func synchronize() throws(ComputeError) {
     unsafe ccuda_set_context(context)
@@ -227,6 +246,18 @@ package struct CUDADriver: Sendable {
     }
     self.version = Int(version)
     deviceCount = Int(count)
+  }
+
+  /// What a GPU can do at most, as far as the driver tells.
+  func limits(_ ordinal: Int32, capability: Int) -> DeviceLimits {
+    // CUdevice_attribute: multiprocessors, their clock, clock and width of the memory.
+    let values = [16, 13, 36, 37].map { (attribute: Int32) in
+      var value: Int32 = 0
+      return unsafe ccuda_device_attribute(attribute, ordinal, &value) == 0 ? Int(value) : 0
+    }
+    return DeviceLimits(
+      capability: capability, multiprocessors: values[0], clock: values[1],
+      memoryClock: values[2], busWidth: values[3])
   }
 
   package func description(_ ordinal: Int32) throws(UserError) -> GPU {

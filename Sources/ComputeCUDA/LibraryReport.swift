@@ -43,20 +43,8 @@ package enum LibraryReport {
       let path = unsafe text { unsafe ccuda_cublaslt_path($0, $1) }
       return [(library.rawValue, "\(ProductLibrary.versionText), \(path)")]
     case .nccl:
-      var (version, path) = (Int32(0), "")
-      try search.open(library) { candidate in
-        unsafe text { message, size in
-          path = unsafe text { path, pathSize in
-            version = unsafe ccuda_nccl_version(candidate, path, pathSize, message, size)
-          }
-        }.nilIfEmpty
-      }
-      let number = "\(version / 10000).\(version / 100 % 100).\(version % 100)"
-      return [(library.rawValue, "\(number), \(path); not used by this version")]
+      let nccl = try NCCLLibrary(search)
+      return [(library.rawValue, "\(nccl.versionText), \(nccl.path); not used by this version")]
     }
   }
-}
-
-extension String {
-  fileprivate var nilIfEmpty: String? { isEmpty ? nil : self }
 }

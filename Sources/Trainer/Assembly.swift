@@ -1,3 +1,4 @@
+internal import BackendChecks
 internal import Compute
 internal import ComputeCPU
 internal import ComputeCUDA
@@ -48,5 +49,23 @@ enum Assembly {
     case let backend as CUDABackend: CUDAWorkspaceMeter(backend)
     default: nil
     }
+  }
+
+  /// The backend that others are held against.
+  static func reference(_ precision: Precision) -> any Backend {
+    CPUBackend(threadCount: 1, precision: precision)
+  }
+
+  /// Times a device's operations, and bytes and bf16 operations that it can do at most in a second;
+  /// nil for the CPU.
+  static func timer(_ backend: any Backend)
+    -> (timer: OperationTimer, limits: (memory: Double?, products: Double?))?
+  {
+    guard let backend = backend as? CUDABackend else { return nil }
+    let limits = backend.limits
+    return (
+      OperationTimer(backend, milliseconds: backend.milliseconds),
+      (limits.bytesPerSecond, limits.operationsPerSecond)
+    )
   }
 }

@@ -10,13 +10,14 @@ import Testing
     "Compute": ["Support"],
     "ComputeCPU": ["Compute", "Support", "COneDNN"],
     "ComputeCUDA": ["Compute", "Support", "CCUDA"],
+    "BackendChecks": ["Compute", "Support"],
     "Model": ["Compute", "Support"],
     "Optim": ["Compute", "Support"],
     "Data": ["Support"],
     "DistributedTraining": ["Compute", "Support", "CMPI", "CCUDA"],
     "Trainer": [
-      "Data", "Model", "Optim", "DistributedTraining", "ComputeCPU", "ComputeCUDA", "Compute",
-      "Support", "CDemo",
+      "Data", "Model", "Optim", "DistributedTraining", "ComputeCPU", "ComputeCUDA",
+      "BackendChecks", "Compute", "Support", "CDemo",
     ],
     "Launcher": ["Trainer", "DistributedTraining", "Support"],
   ]

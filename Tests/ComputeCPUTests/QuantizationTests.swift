@@ -46,6 +46,65 @@ private let nestedCase = "trajectories/qlora-tiny-mixtral-nf4-dq/"
     return try device.floats(out)
   }
 
+  /// Every code against the nearest value, found by trying all sixteen.
+  @Test(arguments: [1, 2, 15, 16, 17, 63, 64, 65, 127, 1000]) func everyCode(_ count: Int) throws {
+    var random = Random(UInt64(count))
+    let x = (0..<count).map { _ in Float(random.normal()) }
+    let (codes, absmax) = try quantized(x)
+    for i in 0..<count {
+      let block = x[i / 64 * 64..<min(count, i / 64 * 64 + 64)]
+      let largest = block.map(abs).max() ?? 0
+      #expect(absmax[i / 64] == largest)
+      let scaled = block.count == 64 ? x[i] * (1 / largest) : x[i] / largest
+      let distances = NF4.values.map { abs($0 - scaled) }
+      let code = Int(i % 2 == 0 ? codes[i / 2] >> 4 : codes[i / 2] & 15)
+      #expect(distances[code] <= (distances.min() ?? 0) + 1e-7, "element \(i)")
+    }
+    if count % 2 == 1 { #expect(codes[count / 2] & 15 == 7) }
+  }
+
+  /// Elements of the file's type give the same codes as their values in float32.
+  @Test(arguments: [1, 64, 100, 5000]) func halvesAreQuantizedAsTheyAre(_ count: Int) throws {
+    var random = Random(9)
+    let values = (0..<count).map { _ in Float(random.normal()) }
+    for type in [ElementType.bfloat16, .float16] {
+      let halves = values.map { value in
+        type == .float16
+          ? Float16(value).bitPattern : UInt16(truncatingIfNeeded: value.bitPattern >> 16)
+      }
+      let exact = halves.map { half in
+        type == .float16
+          ? Float(Float16(bitPattern: half)) : Float(bitPattern: UInt32(half) << 16)
+      }
+      let x = try device.tensor(
+        bytes: halves.flatMap { [UInt8($0 & 0xFF), UInt8($0 >> 8)] }, rows: 1, columns: count, type)
+      let codes = try device.emptyBytes(NF4.codeByteCount(count))
+      let absmax = try device.empty(1, NF4.blockCount(count))
+      try device.backend.quantizeNF4(x, codes: codes, absmax: absmax)
+      let expected = try quantized(exact)
+      #expect(try device.bytes(codes) == expected.codes)
+      #expect(bits(try device.floats(absmax)) == bits(expected.absmax))
+      #expect(try device.backend.isFinite(x))
+    }
+  }
+
+  @Test func whatIsNotFiniteIsFound() throws {
+    for value in [Float.infinity, -.infinity, .nan] {
+      for place in [0, 7, 64, 99_999] {
+        var x = [Float](repeating: 3e38, count: 100_000)
+        #expect(try device.backend.isFinite(try device.tensor(Matrix(1, x.count, x))))
+        x[place] = value
+        #expect(try !device.backend.isFinite(try device.tensor(Matrix(1, x.count, x))))
+      }
+    }
+    for (type, infinity) in [(ElementType.bfloat16, UInt8(0x7F)), (.float16, 0x7C)] {
+      let high: UInt8 = type == .bfloat16 ? 0x80 : 0
+      let x = try device.tensor(
+        bytes: [0, 0, high, infinity, 0, 0], rows: 1, columns: 3, type)
+      #expect(try !device.backend.isFinite(x))
+    }
+  }
+
   @Test(.enabled(if: SharedReference.has(edges), "no \(edges): set ACCELERATE_SHARED"))
   func edgeCases() throws {
     let file = try SharedReference.safetensors(edges)

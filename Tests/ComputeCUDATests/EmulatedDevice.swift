@@ -1,6 +1,7 @@
 import CUDAEmulation
 import Compute
 import ComputeCUDA
+import Support
 import Synchronization
 import TestSupport
 
@@ -69,4 +70,11 @@ final class EmulatedDevice: CUDADevice {
   func multiply(_ product: LibraryProduct) throws(ComputeError) -> Bool { false }
 
   func synchronize() throws(ComputeError) {}
+  func milliseconds(_ work: () throws -> Void) throws -> Double {
+    let start = SteadyClock.seconds()
+    try work()
+    return 1000 * (SteadyClock.seconds() - start)
+  }
+
+  let limits = DeviceLimits(bytesPerSecond: 1e12)
 }

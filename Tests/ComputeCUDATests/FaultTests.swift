@@ -93,3 +93,9 @@ import Testing
     #expect(!isFine)
   }
 }
+
+extension TestDevice {
+  fileprivate func random(_ rows: Int, _ columns: Int, _ random: inout Random) throws -> Tensor {
+    try tensor(random.matrix(rows, columns))
+  }
+}

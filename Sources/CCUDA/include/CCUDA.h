@@ -74,9 +74,8 @@ bool ccuda_open_library(const char *library, char *message, size_t message_size)
 void ccuda_driver_path(char *path, size_t path_size);
 void ccuda_nvrtc_path(char *path, size_t path_size);
 void ccuda_cublaslt_path(char *path, size_t path_size);
-/// NCCL's version, such as 22809; 0 with the reason in `message` when the library cannot be used.
-int ccuda_nccl_version(
-    const char *library, char *path, size_t path_size, char *message, size_t message_size);
+/// The file that a function came from; empty when that is not known.
+void ccuda_path_of(void *function, char *path, size_t path_size);
 
 // MARK: Driver. Functions return CUresult: 0 is success, any other goes to ccuda_driver_error.
 
@@ -152,5 +151,45 @@ void *ccuda_cublaslt_plan(
 int ccuda_cublaslt_multiply(
     void *handle, const void *plan, const void *a, const void *b, void *c, void *workspace,
     size_t workspace_bytes, void *stream);
+
+// MARK: NCCL
+
+/// NCCL, opened; each opening has functions of its own.
+typedef struct ccuda_nccl ccuda_nccl;
+#define CCUDA_NCCL_ID_BYTES 128
+
+/// Opens a library and finds every function that is used here; NULL, with the reason in `message`,
+/// when it cannot be used. NCCL itself stays loaded when the opening is closed.
+ccuda_nccl *ccuda_nccl_open(const char *library, char *message, size_t message_size);
+void ccuda_nccl_close(ccuda_nccl *nccl);
+void ccuda_nccl_path(const ccuda_nccl *nccl, char *path, size_t path_size);
+/// Such as 22809 for 2.28.9; 0 when it does not tell.
+int ccuda_nccl_version(const ccuda_nccl *nccl);
+/// What the meaning of a code is, and what NCCL says of its last failure.
+void ccuda_nccl_error(const ccuda_nccl *nccl, int code, char *text, size_t text_size);
+int ccuda_nccl_make_id(const ccuda_nccl *nccl, unsigned char id[CCUDA_NCCL_ID_BYTES]);
+/// Begins to make a communicator that never blocks: 7 until ccuda_nccl_state is 0.
+int ccuda_nccl_init(
+    const ccuda_nccl *nccl, void **communicator, int rank_count,
+    const unsigned char id[CCUDA_NCCL_ID_BYTES], int rank, int maximum_blocks);
+/// 0, 7 while the last call is in progress, or the error of the communicator.
+int ccuda_nccl_state(const ccuda_nccl *nccl, void *communicator);
+int ccuda_nccl_finalize(const ccuda_nccl *nccl, void *communicator);
+int ccuda_nccl_destroy(const ccuda_nccl *nccl, void *communicator);
+int ccuda_nccl_abort(const ccuda_nccl *nccl, void *communicator);
+int ccuda_nccl_group_start(const ccuda_nccl *nccl);
+int ccuda_nccl_group_end(const ccuda_nccl *nccl);
+int ccuda_nccl_send(
+    const ccuda_nccl *nccl, void *communicator, const void *from, size_t byte_count, int peer,
+    void *stream);
+int ccuda_nccl_receive(
+    const ccuda_nccl *nccl, void *communicator, void *to, size_t byte_count, int peer,
+    void *stream);
+int ccuda_nccl_broadcast(
+    const ccuda_nccl *nccl, void *communicator, const void *from, void *to, size_t byte_count,
+    int root, void *stream);
+int ccuda_nccl_all_gather(
+    const ccuda_nccl *nccl, void *communicator, const void *from, void *to, size_t byte_count,
+    void *stream);
 
 #endif

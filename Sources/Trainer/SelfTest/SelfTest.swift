@@ -47,6 +47,7 @@ package struct SelfTest {
     tell(
       "accelerate-swift \(programVersion) test: \(Self.count(group.worldSize, "rank")) on "
         + "\(Self.count(hostCount, "host")), \(try stage.backend(.float32).summary)")
+    var report = SelfTestReport(device: try stage.backend(.float32).summary, group: group)
     var failed: [String] = []
     var (passedCount, skippedCount) = (0, 0)
     for check in checks {
@@ -60,6 +61,7 @@ package struct SelfTest {
       let culprit = verdicts.firstIndex { $0 != [1] }
       // The first rank that found a difference tells it.
       let detail = try group.broadcast(outcome.detail, from: culprit ?? 0)
+      report.add(check.name, isRight: culprit == nil, detail, outcome.figures)
       guard let culprit else {
         passedCount += 1
         tell("OK    \(check.name): \(detail)")
@@ -79,6 +81,7 @@ package struct SelfTest {
         "FAIL: \(failed.count) of \(failed.count + passedCount) checks: "
           + failed.joined(separator: "; "))
     }
+    if group.rank == 0, let path = configuration.jsonPath { try report.write(path) }
     // A rank that ends with an error ends the others: not before all is said.
     try group.barrier()
     return failed.isEmpty ? ExitCode.success : ExitCode.failure
@@ -118,7 +121,7 @@ package enum TestCommand {
     guard let configuration = try configuration(arguments) else { return ExitCode.success }
     return RankJob.run { group in
       try SelfTest(configuration: configuration, environment: environment, group: group)
-        .run(SelfTestCheck.all(isQuick: configuration.isQuick))
+        .run(SelfTestCheck.all(configuration))
     }
   }
 }

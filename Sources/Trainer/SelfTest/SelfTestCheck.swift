@@ -1,8 +1,13 @@
+internal import BackendChecks
+package import Support
+
 /// What a check found on one rank.
 package struct SelfTestOutcome: Sendable, Equatable {
   package var isRight: Bool
   /// What was compared, and the difference.
   package var detail: String
+  /// Numbers of the check, for the file of `--json`.
+  package var figures = JSONObject()
 
   package init(_ isRight: Bool, _ detail: String) {
     self.isRight = isRight
@@ -35,7 +40,14 @@ package struct SelfTestCheck: Sendable {
     self.run = run
   }
 
-  /// All checks, the cheapest first.
+  /// All checks, the cheapest first: of a GPU's operations before those of whole steps.
+  package static func all(_ configuration: SelfTestConfiguration) -> [SelfTestCheck] {
+    guard configuration.device == .cuda else { return all(isQuick: configuration.isQuick) }
+    return OperationCheck.all.map(operation) + [operationSpeed([.mixtral, .llama], [2048, 8192])]
+      + all(isQuick: configuration.isQuick).filter { !$0.name.contains("threads") }
+  }
+
+  /// Checks of any device.
   package static func all(isQuick: Bool) -> [SelfTestCheck] {
     let models: [TrialModel] = isQuick ? [.nf4] : [.float32, .nf4, .bfloat16, .dense]
     let few: [TrialModel] = isQuick ? [.nf4] : [.nf4, .dense]

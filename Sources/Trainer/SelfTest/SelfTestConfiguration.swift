@@ -8,14 +8,18 @@ package struct SelfTestConfiguration: Sendable, Equatable {
   package var seed: Int
   /// Fewer models and smaller transfers.
   package var isQuick: Bool
+  /// Where results are kept besides; nil keeps none.
+  package var jsonPath: String?
 
   package init(
-    device: ModelOptions.Device = .auto, threads: Int = 0, seed: Int = 42, isQuick: Bool = false
+    device: ModelOptions.Device = .auto, threads: Int = 0, seed: Int = 42, isQuick: Bool = false,
+    jsonPath: String? = nil
   ) {
     self.device = device
     self.threads = threads
     self.seed = seed
     self.isQuick = isQuick
+    self.jsonPath = jsonPath
   }
 
   /// Takes the settings.
@@ -23,7 +27,8 @@ package struct SelfTestConfiguration: Sendable, Equatable {
     self.init(
       device: options.choice("device", as: ModelOptions.Device.self),
       threads: options.integer("threads"), seed: options.integer("seed"),
-      isQuick: options.flag("quick"))
+      isQuick: options.flag("quick"),
+      jsonPath: options.textIfAny("json"))
   }
 
   /// The flags of `test`.
@@ -37,6 +42,9 @@ package struct SelfTestConfiguration: Sendable, Equatable {
         [
           Option(
             "quick", .toggle, "Leaves out bf16, the dense model and large transfers."),
+          Option(
+            "json", .path, defaultText: "none",
+            "File for the results: checks, and with --device cuda times of operations."),
           Option(
             "seed", .integer(0...Int.max), default: .integer(42),
             "Seed of the adapters, the dropout and the dense model."),
