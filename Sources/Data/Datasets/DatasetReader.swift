@@ -8,6 +8,8 @@ package struct DatasetRow: Sendable {
   package var row: Row
   /// Where it begins, from 1.
   package var line: Int
+  /// Bytes of text that it was read from.
+  package var byteCount: Int
 }
 
 /// Reads the rows of a data file one by one: JSONL, a JSON array, CSV or TSV, or gzip of these; or
@@ -96,13 +98,17 @@ package struct DatasetReader: Sendable {
     var (_, reader) = try open(file)
     var format = templates
     var rowCount = 0
-    while let (columns, line) = try reader.next() {
-      let location = "\(path):\(line)"
-      let known = try format ?? RowFormat.detect(columns, at: location)
+    while let entry = try reader.next() {
+      let location = "\(path):\(entry.line)"
+      let known = try format ?? RowFormat.detect(entry.columns, at: location)
       format = known
-      let row = try known.read(columns, at: location, vocabularySize: vocabularySize)
+      let row = try known.read(entry.columns, at: location, vocabularySize: vocabularySize)
       rowCount += 1
-      guard try body(DatasetRow(columns: columns, row: row, line: line)) else { return }
+      guard
+        try body(
+          DatasetRow(
+            columns: entry.columns, row: row, line: entry.line, byteCount: entry.byteCount))
+      else { return }
       if rowCount % 256 == 0 { progress?(reader.byteOffset, file.byteCount) }
     }
     guard rowCount > 0 else {
@@ -123,8 +129,8 @@ package struct DatasetReader: Sendable {
     guard case .file(let file) = content else { return .tokens }
     if let templates { return templates }
     var (_, reader) = try open(file)
-    guard let (columns, line) = try reader.next() else { return nil }
-    return try RowFormat.detect(columns, at: "\(path):\(line)")
+    guard let first = try reader.next() else { return nil }
+    return try RowFormat.detect(first.columns, at: "\(path):\(first.line)")
   }
 
   private func open(_ file: MappedFile) throws(UserError) -> (format: String, reader: any RowReader)

@@ -32,7 +32,7 @@ struct DelimitedReader: RowReader {
 
   var byteOffset: Int { cursor.byteOffset }
 
-  mutating func next() throws(UserError) -> (columns: JSONObject, line: Int)? {
+  mutating func next() throws(UserError) -> FileRow? {
     guard let row = try nextFields() else { return nil }
     guard row.fields.count == header.count else {
       throw UserError(
@@ -42,15 +42,17 @@ struct DelimitedReader: RowReader {
     }
     var columns = JSONObject()
     for (name, field) in zip(header, row.fields) { columns[name] = .string(field) }
-    return (columns, row.line)
+    return FileRow(columns: columns, line: row.line, byteCount: row.byteCount)
   }
 
   private static let (quote, newLine, carriageReturn) = (
     UInt8(ascii: "\""), UInt8(ascii: "\n"), UInt8(ascii: "\r")
   )
 
-  /// The next row that is not blank, and the line it begins on.
-  private mutating func nextFields() throws(UserError) -> (fields: [String], line: Int)? {
+  /// The next row that is not blank, the line it begins on, and its bytes.
+  private mutating func nextFields() throws(UserError)
+    -> (fields: [String], line: Int, byteCount: Int)?
+  {
     while try cursor.peek() != nil {
       let start = line
       var fields: [String] = []
@@ -65,7 +67,7 @@ struct DelimitedReader: RowReader {
         fields.append(try cursor.text(bytes, line: fieldLine))
       } while try takeDelimiter()
       if fields.count == 1 && fields[0].isEmpty && !isQuoted { continue }
-      return (fields, start)
+      return (fields, start, byteCount)
     }
     return nil
   }

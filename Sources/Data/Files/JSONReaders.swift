@@ -12,13 +12,13 @@ struct JSONLinesReader: RowReader {
 
   var byteOffset: Int { lines.byteOffset }
 
-  mutating func next() throws(UserError) -> (columns: JSONObject, line: Int)? {
+  mutating func next() throws(UserError) -> FileRow? {
     while let line = try lines.next() {
       if line.bytes.allSatisfy({ $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }) { continue }
       let row = try parseRow(
         line.bytes, line: line.number, cursor, what: "the line", fix: "write one JSON object a line"
       )
-      return (row, line.number)
+      return FileRow(columns: row, line: line.number, byteCount: line.bytes.count)
     }
     return nil
   }
@@ -36,7 +36,7 @@ struct JSONArrayReader: RowReader {
 
   var byteOffset: Int { cursor.byteOffset }
 
-  mutating func next() throws(UserError) -> (columns: JSONObject, line: Int)? {
+  mutating func next() throws(UserError) -> FileRow? {
     guard !hasEnded else { return nil }
     if elementCount == 0 {
       _ = try skipSpace()
@@ -55,7 +55,7 @@ struct JSONArrayReader: RowReader {
     } else {
       _ = try end()
     }
-    return (row, start)
+    return FileRow(columns: row, line: start, byteCount: element.count)
   }
 
   /// Bytes up to the comma or bracket that ends an element, which stays.
@@ -95,7 +95,7 @@ struct JSONArrayReader: RowReader {
       fix: "look for a bracket or quote that is missing; the file may not be whole")
   }
 
-  private mutating func end() throws(UserError) -> (columns: JSONObject, line: Int)? {
+  private mutating func end() throws(UserError) -> FileRow? {
     hasEnded = true
     guard try cursor.peek() == UInt8(ascii: "]") else {
       throw UserError(

@@ -1,9 +1,18 @@
 internal import Support
 
+/// A row as it stands in a file.
+struct FileRow {
+  var columns: JSONObject
+  /// Where it begins, from 1.
+  var line: Int
+  /// Bytes of text that it was read from.
+  var byteCount: Int
+}
+
 /// Takes the rows of a file of one format apart.
 protocol RowReader {
-  /// The columns of the next row and the line it begins on; nil at the end.
-  mutating func next() throws(UserError) -> (columns: JSONObject, line: Int)?
+  /// The next row; nil at the end.
+  mutating func next() throws(UserError) -> FileRow?
   /// Bytes of the file that were read.
   var byteOffset: Int { get }
 }

@@ -13,8 +13,10 @@ extension TokenStore {
     }
   }
 
-  /// Rows that are tokenized together.
+  /// Rows that are tokenized together: so many, or fewer where they are long. A row of ids takes
+  /// thirty times the memory of its text while it is read.
   private static let batchRowCount = 1024
+  private static let batchByteCount = 1 << 22
 
   /// Tokenizes a data file.
   ///
@@ -36,7 +38,7 @@ extension TokenStore {
     let origin = Origin(path: reader.path, format: look.format, columns: look.columns)
     let sink = try Sink(path: destination?.path)
     var batch: [DatasetRow] = []
-    var rowCount = 0
+    var (rowCount, byteCount) = (0, 0)
     func flush() throws {
       for (entry, draft) in zip(
         batch, try builder.drafts(batch, path: reader.path, threads: threads))
@@ -44,12 +46,14 @@ extension TokenStore {
         try sink.append(entry, draft)
       }
       batch.removeAll(keepingCapacity: true)
+      byteCount = 0
     }
     try reader.forEachRow(progress: progress) { entry in
       guard rowCount < limit ?? .max else { return false }
       rowCount += 1
+      byteCount += entry.byteCount
       batch.append(entry)
-      if batch.count == batchRowCount { try flush() }
+      if batch.count == batchRowCount || byteCount >= batchByteCount { try flush() }
       return true
     }
     try flush()
