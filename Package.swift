@@ -147,11 +147,12 @@ let package = Package(
     .testTarget(
       name: "ComputeCUDATests",
       dependencies: [
-        "CUDAEmulation", "Trainer", "BackendChecks", "DistributedTraining", "Model", "Optim",
-        "ComputeCUDA",
+        "CUDAEmulation", "Launcher", "Trainer", "BackendChecks", "DistributedTraining", "Model",
+        "Optim", "ComputeCUDA",
         "ComputeCPU", "Compute", "Support", "TestSupport",
       ],
-      swiftSettings: strict),
+      // A driver without a GPU, which the tests compile.
+      exclude: ["FakeDriver"], swiftSettings: strict),
     .testTarget(
       name: "ComputeCPUTests", dependencies: ["Compute", "ComputeCPU", "Support", "TestSupport"],
       swiftSettings: strict),

@@ -24,5 +24,11 @@ package enum Precision: String, Sendable {
 /// A failure of a compute device or of its memory.
 package struct ComputeError: Error, Sendable, CustomStringConvertible {
   package var description: String
-  package init(_ description: String) { self.description = description }
+  /// Whether a device's own memory did not suffice.
+  package var isOutOfMemory: Bool
+
+  package init(_ description: String, isOutOfMemory: Bool = false) {
+    self.description = description
+    self.isOutOfMemory = isOutOfMemory
+  }
 }

@@ -123,7 +123,7 @@ internal import Synchronization
       throw ComputeError(
         "the GPU is out of memory: \(byteCount) bytes were asked for, \(try freeByteCount()) of "
           + "\(totalByteCount) are free; smaller packs (--pack-tokens), --gradient-checkpointing on or "
-          + "--quant nf4 take less")
+          + "--quant nf4 take less", isOutOfMemory: true)
     }
     try require(code, "allocating \(byteCount) bytes")
     guard let address = unsafe address else { throw ComputeError("the GPU gave no memory") }

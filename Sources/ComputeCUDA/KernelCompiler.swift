@@ -28,7 +28,9 @@ package struct KernelCompiler: Sendable {
     let builtins = FileSystem.exists(beside) ? beside : name
     if let problem = unsafe problem(opening: builtins, { unsafe ccuda_open_library($0, $1, $2) }) {
       throw UserError(
-        .system, at: path, "NVRTC's builtins, \(name), cannot be opened: \(problem)",
+        .system, at: path,
+        "NVRTC's builtins, \(name), cannot be opened: "
+          + (problem.hasPrefix("\(name): ") ? String(problem.dropFirst(name.count + 2)) : problem),
         fix: "copy \(name) beside it, or install NVRTC again: \(CUDALibrary.nvrtc.source)")
     }
   }

@@ -31,7 +31,8 @@ package enum CUDALibrary: String, Sendable, CaseIterable {
   /// Where it can be had.
   var source: String {
     switch self {
-    case .driver: "install NVIDIA's driver, version 525 or newer"
+    case .driver:
+      "install NVIDIA's driver, version 525 or newer, and restart the machine after an update of it"
     case .nvrtc: "pip install nvidia-cuda-nvrtc, or install NVIDIA's CUDA toolkit"
     case .cuBLASLt: "pip install nvidia-cublas, or install NVIDIA's CUDA toolkit"
     case .nccl: "pip install nvidia-nccl-cu13, or NVIDIA's package libnccl2"
@@ -99,7 +100,9 @@ package struct LibrarySearch: Sendable {
     var problems: [String] = []
     for candidate in candidates(library) {
       guard let problem = open(candidate) else { return }
-      problems.append("\(candidate): \(problem)")
+      // The loader begins its text with the path.
+      problems.append(
+        problem.hasPrefix("\(candidate): ") ? problem : "\(candidate): \(problem)")
     }
     throw UserError(
       .system, "\(library.rawValue) cannot be used: \(problems.joined(separator: "; "))",

@@ -22,9 +22,10 @@ struct MemoryCheck {
 
   /// Plans, tells the user, and refuses a run that does not fit.
   ///
-  /// - Returns: the plan, the same on every rank, and why the base lies where it does.
+  /// - Returns: the plan, the same on every rank, why the base lies where it does, and what makes the
+  ///   plan's table, for a device whose memory does not suffice after all.
   /// - Throws: ``UserError`` with the plan and the nearest settings that fit.
-  func run() throws -> (plan: RunPlan, reason: String) {
+  func run() throws -> (plan: RunPlan, reason: String, makeTable: () throws -> PlanTable) {
     PeakMemory.trim()
     // The values of an adapter's file are planned as what they become.
     let held = max(heldBefore, PeakMemory.heldByteCount() - source.heldByteCount)
@@ -58,12 +59,12 @@ struct MemoryCheck {
       shard: options.shard,
       shardGroup: options.shardGroup, worldSize: group.worldSize, ranksPerHost: largest(2))
     let plan = try planner.plan(settings) { try group.allAgree($0) }
+    let title = PlannedModel.title(opening.directory, planner.configuration, options)
+    let makeTable = { [planner] in try PlanTable(planner, plan, title: title) }
     guard try group.allAgree(plan.fits(planner.memoryByteCount)) else {
       // One rank tells it; the others wait to be ended with it.
       if group.rank != 0 { try group.barrier() }
-      let table = try PlanTable(
-        planner, plan,
-        title: PlannedModel.title(opening.directory, planner.configuration, options))
+      let table = try makeTable()
       throw UserError(
         .usage,
         "the run does not fit: it needs \(ByteText.short(plan.hostByteCount)) of a \(backend.hasHostMemory ? "host" : "GPU")'s free "
@@ -71,7 +72,7 @@ struct MemoryCheck {
         fix: table.fix ?? "use a smaller model, or hosts with more memory")
     }
     opening.reporter.note(plan.summary)
-    return (plan, reason(plan, options, memoryByteCount: planner.memoryByteCount))
+    return (plan, reason(plan, options, memoryByteCount: planner.memoryByteCount), makeTable)
   }
 
   /// Why the base lies where it does, for the user.

@@ -16,6 +16,19 @@ struct TrainRun {
   /// - Returns: the exit code.
   /// - Throws: ``UserError`` and what devices and ranks throw.
   func run() throws -> Int32 {
+    var makeTable: (() throws -> PlanTable)?
+    do {
+      return try run(keeping: &makeTable)
+    } catch let error as ComputeError where error.isOutOfMemory {
+      guard let table = try makeTable?() else { throw error }
+      throw UserError(
+        .system, "\(error)\n\nplanned was\n\n\(table.text)",
+        fix: "end what else takes the GPU's memory, or run with settings that take less")
+    }
+  }
+
+  /// Runs to the end, and hands out what makes the plan's table as soon as it is known.
+  private func run(keeping makeTable: inout (() throws -> PlanTable)?) throws -> Int32 {
     let isDemo = configuration.isDemo
     let demo = isDemo ? try Demo.materialize(cacheDirectory: environment.cacheDirectory) : nil
     let modelDirectory = configuration.base.model ?? demo?.model ?? ""
@@ -81,6 +94,7 @@ struct TrainRun {
       training: training, evaluation: evaluation, questions: texts, positionCount: longest,
       heldBefore: heldBefore
     ).run()
+    makeTable = memory.makeTable
 
     let session = try ModelSession(
       opening,
