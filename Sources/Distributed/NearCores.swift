@@ -45,12 +45,12 @@ package struct NearCores: Sendable, Equatable {
     guard let last = near.last, near.count < allowed.count else { return nil }
     var mask = [UInt](repeating: 0, count: last / UInt.bitWidth + 1)
     for core in near { mask[core / UInt.bitWidth] |= 1 << UInt(core % UInt.bitWidth) }
-    let code = unsafe mask.withUnsafeBytes { bytes in
-      // The kernel reads as many bytes as it is told, fewer or more than a cpu_set_t has.
-      unsafe bytes.baseAddress.map { address in
-        unsafe sched_setaffinity(0, bytes.count, address.assumingMemoryBound(to: cpu_set_t.self))
-      } ?? -1
-    }
+    // glibc declares it for C programs with GNU extensions alone, which Swift's are not.
+    typealias SetAffinity = @convention(c) (Int32, Int, UnsafeRawPointer?) -> Int32
+    guard let symbol = unsafe dlsym(nil, "sched_setaffinity") else { return nil }
+    let setAffinity = unsafe unsafeBitCast(symbol, to: SetAffinity.self)
+    // The kernel reads as many bytes as it is told, fewer or more than a cpu_set_t has.
+    let code = unsafe mask.withUnsafeBytes { unsafe setAffinity(0, $0.count, $0.baseAddress) }
     return code == 0 ? CPUBudget.listText(near) : nil
   }
 }

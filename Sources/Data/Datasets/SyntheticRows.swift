@@ -41,6 +41,6 @@ package struct SyntheticRows: Sendable, Equatable {
     let ids = (0..<length).map { _ in Int32(generator.next(below: vocabularySize)) }
     return DatasetRow(
       columns: JSONObject([("input_ids", .array(ids.map { .integer(Int($0)) }))]),
-      row: .tokens(ids, labels: ids), line: number + 1)
+      row: .tokens(ids, labels: ids), line: number + 1, byteCount: 8 * length)
   }
 }
