@@ -88,6 +88,19 @@ extension OperationCheck {
         })
     } + [
       OperationCheck(
+        "random weights", .bits,
+        [(1, 0), (7, 32), (2056, 1 << 34 - 1024), (5001, 96)].map { (count: Int, first: Int) in
+          Case("\(count) weights") { device in
+            let random = RandomTensor(seed: 77, stream: device.next(), standardDeviation: 0.02)
+            let floats = try device.empty(1, count)
+            let halves = try device.tensor(
+              bytes: [UInt8](repeating: 0xAB, count: 2 * count), columns: count, .bfloat16)
+            try device.backend.fill(floats, with: random, from: first)
+            try device.backend.fill(halves, with: random, from: first)
+            return [floats, halves]
+          }
+        }),
+      OperationCheck(
         "numbers that are not finite", .bits,
         [ElementType.float32, .bfloat16, .float16].map { type in
           Case("\(type)") { device in
@@ -104,7 +117,7 @@ extension OperationCheck {
             }
             return [try device.tensor(found)]
           }
-        })
+        }),
     ]
     + StorageFormat.allCases.map { format in
       OperationCheck(

@@ -74,6 +74,8 @@ static struct {
 } driver;
 
 enum { no_device = 100 };  // CUDA_ERROR_NO_DEVICE
+// Whether the driver said that at its start; it answers nothing then.
+static bool has_no_device;
 
 bool ccuda_open_driver(const char *library, char *message, size_t message_size) {
   void *handle = open_library(library, message, message_size);
@@ -119,6 +121,7 @@ bool ccuda_open_driver(const char *library, char *message, size_t message_size) 
   }
   const int code = driver.init(0);
   // A driver without GPUs says so here; whoever counts them tells it.
+  has_no_device = code == no_device;
   if (code != 0 && code != no_device) {
     ccuda_driver_error(code, message, message_size);
     return false;
@@ -142,8 +145,7 @@ void ccuda_driver_error(int code, char *text, size_t text_size) {
 int ccuda_driver_version(int *version) { return driver.driver_version(version); }
 int ccuda_device_count(int *count) {
   *count = 0;
-  const int code = driver.device_count(count);
-  return code == no_device ? 0 : code;
+  return has_no_device ? 0 : driver.device_count(count);
 }
 
 int ccuda_device_name(int ordinal, char *name, int name_size) {

@@ -14,7 +14,7 @@ import Testing
     arguments = [
       "train", "--model", try tiny.write(place("model")), "--data",
       try place.write("rows.jsonl", tiny.rows(40)), "--samples-per-pack", "2",
-      "--packs-per-step", "2", "--lr", "0.01",
+      "--packs-per-step", "2", "--lr", "0.01", "--no-cache",
     ]
   }
 
@@ -116,7 +116,7 @@ import Testing
       "--lora-r", "8", "--epochs", "200", "--save-steps", "20", "--logging-steps", "500",
     ]
     #expect(try train("whole", flags).exitCode == 0)
-    try place.withDisk(kilobytes: 1024) { disk in
+    try place.withDisk(kilobytes: 2048) { disk in
       let run = try place.run(arguments + ["--output", "\(disk)/run"] + flags) { process in
         var waits = 0
         while !FileSystem.exists("\(disk)/run/checkpoint-40"), waits < 100_000 {
@@ -124,7 +124,7 @@ import Testing
           waits += 1
         }
         // As much as goes.
-        try? FileSystem.write([UInt8](repeating: 7, count: 2 << 20), to: "\(disk)/ballast")
+        try? FileSystem.write([UInt8](repeating: 7, count: 3 << 20), to: "\(disk)/ballast")
         usleep(100_000)
         try? FileSystem.remove("\(disk)/ballast")
       }
