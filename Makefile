@@ -4,9 +4,10 @@ SHELL := /bin/bash
 export PATH := $(PATH):/opt/swift/usr/bin:$(HOME)/.local/share/swiftly/bin
 
 PROGRAM := .build/release/accelerate-swift
+COMPUTING_TESTS := ^(Compute|Model|Golden|SelfTest)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-cluster test-faults soak fuzz check lint format clean
+.PHONY: help setup build demo test test-cluster test-benchmarks test-faults soak fuzz check lint format clean
 
 help: ## Lists the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,13 +25,18 @@ test: setup ## Builds everything and passes all tests.
 	@scripts/fetch-nvrtc.sh
 	@scripts/fetch-nccl.sh
 	swift build -c release --build-tests
-	@# Tests that bound the time of hostile input run apart from those that fill the cores with jobs.
+	@# Apart from each other: tests that bound the time of hostile input, those that compute in this
+	@# process on all cores, and those that run the program and wait for it.
 	swift test -c release --skip-build --filter '^DataTests'
-	swift test -c release --skip-build --skip '^DataTests'
+	swift test -c release --skip-build --filter '$(COMPUTING_TESTS)'
+	swift test -c release --skip-build --skip '^DataTests|$(COMPUTING_TESTS)'
 	@echo "OK: all tests passed"
 
 test-cluster: build ## Tests several hosts, emulated on this machine (root only; else skipped).
 	@Tests/Cluster/test.sh
+
+test-benchmarks: build ## Tries the benchmarks of a GPU on the CPU, at tiny sizes.
+	@results=$$(mktemp -d) && SMALL=1 DEVICE=cpu Benchmarks/gpu.sh $$results && rm -rf $$results
 
 test-faults: build ## Breaks jobs over emulated hosts in many ways and prints what became of each.
 	@Tests/Cluster/faults.sh

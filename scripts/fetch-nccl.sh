@@ -16,7 +16,7 @@ command -v python3 >/dev/null || skip "python3 is not installed, which downloads
 python3 -m pip --version >/dev/null 2>&1 || skip "pip is not installed, which downloads NCCL"
 download=$(mktemp -d)
 trap 'rm -rf "$download"' EXIT
-timeout 300 python3 -m pip download --quiet --disable-pip-version-check --no-deps \
+timeout 120 python3 -m pip download --quiet --disable-pip-version-check --no-deps \
   --only-binary :all: --dest "$download" "nvidia-nccl-cu13==$version" ||
   skip "nvidia-nccl-cu13 $version cannot be downloaded"
 python3 -m zipfile -e "$download"/*.whl "$download"

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Adapters to begin with, or to evaluate, that fit or do not.
-@Suite(.timeLimit(.minutes(2))) struct AdapterInputTests {
+@Suite(.timeLimit(.minutes(5))) struct AdapterInputTests {
   private let place: Workplace
   private let tiny = TinyModel()
   private let model: String

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Several files, hold-outs, the cache of tokens, and the `data` command.
-@Suite(.timeLimit(.minutes(3))) struct DataFlagsTests {
+@Suite(.timeLimit(.minutes(5))) struct DataFlagsTests {
   private let place: Workplace
   private let tiny = TinyModel()
   private let model: String

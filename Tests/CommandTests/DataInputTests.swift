@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Data, flags and directories that are wrong: each has its error, and nothing is overwritten.
-@Suite(.timeLimit(.minutes(2))) struct DataInputTests {
+@Suite(.timeLimit(.minutes(5))) struct DataInputTests {
   private let place: Workplace
   private let tiny = TinyModel()
   private let model: String

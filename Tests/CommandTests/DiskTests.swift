@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// A disk that fills up costs no step: training goes on, what was saved stays, and the end says so.
-@Suite(.timeLimit(.minutes(2))) struct DiskTests {
+@Suite(.timeLimit(.minutes(5))) struct DiskTests {
   private let place: Workplace
   private let arguments: [String]
 

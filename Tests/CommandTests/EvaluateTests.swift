@@ -7,7 +7,7 @@ import Testing
 import Trainer
 
 /// `evaluate` and `generate`, with the embedded demo and with models of the tests.
-@Suite(.timeLimit(.minutes(3))) struct EvaluateTests {
+@Suite(.timeLimit(.minutes(5))) struct EvaluateTests {
   private let place: Workplace
 
   init() throws { place = try Workplace() }

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Model directories that are missing, broken or hostile: each has its error, none a crash.
-@Suite(.timeLimit(.minutes(2))) struct ModelFileTests {
+@Suite(.timeLimit(.minutes(5))) struct ModelFileTests {
   private let place: Workplace
   private let tiny = TinyModel()
 

@@ -14,7 +14,7 @@ private enum RealData {
 
 @Suite(
   .enabled(if: RealData.isAvailable, "no data at \(RealData.root); set ACCELERATE_SHARED"),
-  .timeLimit(.minutes(3)))
+  .timeLimit(.minutes(5)))
 struct RealModelTests {
   private let place: Workplace
 

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// A killed run goes on where its newest checkpoint is, to the same bits.
-@Suite(.timeLimit(.minutes(3))) struct ResumeTests {
+@Suite(.timeLimit(.minutes(5))) struct ResumeTests {
   private let place: Workplace
   private let tiny = TinyModel(isMixture: true)
   private let arguments: [String]

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Any number of ranks and threads, and recomputation, give the same bits.
-@Suite(.timeLimit(.minutes(3))) struct SameBitsTests {
+@Suite(.timeLimit(.minutes(5))) struct SameBitsTests {
   /// Five packs a step over 22 samples of two a pack: steps of 5, 5 and 1 packs, which divide by no
   /// number of ranks, with dropout over a doubly quantized mixture.
   static let mixture = [

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Random weights and random rows in place of files: any number of ranks gives the same bits.
-@Suite(.timeLimit(.minutes(3))) struct SyntheticTests {
+@Suite(.timeLimit(.minutes(5))) struct SyntheticTests {
   private func place() throws -> (Workplace, model: String) {
     let place = try Workplace()
     let tiny = TinyModel(isMixture: true)

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// What progress looks like on a terminal, and where there is none.
-@Suite(.timeLimit(.minutes(2))) struct TerminalTests {
+@Suite(.timeLimit(.minutes(5))) struct TerminalTests {
   private let place: Workplace
   private let arguments: [String]
 

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// `tokenize`, with the embedded demo's tokenizer.
-@Suite(.timeLimit(.minutes(1))) struct TokenizeTests {
+@Suite(.timeLimit(.minutes(5))) struct TokenizeTests {
   private let place: Workplace
 
   init() throws { place = try Workplace() }

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// What moves between ranks in a step: slices of gradients and weights, and scalars.
-@Suite(.timeLimit(.minutes(2))) struct TrafficTests {
+@Suite(.timeLimit(.minutes(5))) struct TrafficTests {
   /// Bytes of gradient and weight slices that all ranks together send in a step.
   ///
   /// A rank sends each of its partial sums in slices to the others, all to all; then each slice of

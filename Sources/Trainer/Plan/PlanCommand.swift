@@ -84,11 +84,18 @@ enum PlannedModel {
   static func title(_ path: String, _ model: ModelConfiguration, _ options: ModelOptions) -> String
   {
     let experts = model.isMixture ? ", \(model.expertCount) experts" : ""
-    let storage =
-      options.quantization == .nf4
-      ? "nf4\(options.doubleQuantization ? ", double quantization" : "")" : "not quantized"
     return
-      "\(path): \(model.architecture.rawValue), \(model.layerCount) layers\(experts), \(storage)"
+      "\(path): \(model.architecture.rawValue), \(model.layerCount) layers\(experts), "
+      + options.storageText(model)
+  }
+}
+
+extension ModelOptions {
+  /// How the base is stored, for people.
+  func storageText(_ model: ModelConfiguration) -> String {
+    if model.storedQuantization != nil { return "nf4 as in the checkpoint" }
+    guard quantization == .nf4 else { return "not quantized" }
+    return "nf4\(doubleQuantization ? ", double quantization" : "")"
   }
 }
 

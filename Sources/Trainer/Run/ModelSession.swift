@@ -125,10 +125,10 @@ struct ModelSession {
     bar.finish()
     let shape = base.configuration
     let experts = shape.isMixture ? ", \(shape.expertCount) experts" : ""
-    let storage = opening.options.quantization == .nf4 ? "nf4" : "not quantized"
     reporter.note(
       "model \(opening.directory): \(shape.architecture.rawValue), \(shape.layerCount) "
-        + "layers\(experts), \(storage), \(ByteText.short(description.byteCount))")
+        + "layers\(experts), \(opening.options.storageText(shape)), \(ByteText.short(description.byteCount))"
+    )
     if opening.group.worldSize > 1 { reporter.note(reason) }
     noteBrokenBlocks()
   }
