@@ -7,7 +7,8 @@
 # From the environment: PROGRAM (default .build/release/accelerate-swift; a folder of
 # scripts/bundle.sh has one that runs without a Swift toolchain), DEVICE=cuda, PEAK_TFLOPS=989,
 # SECONDS_IN_ALL=520, CONFIGS (a folder; default Benchmarks/configs), SMALL=1 for tiny shapes, with
-# which DEVICE=cpu tries the script itself.
+# which DEVICE=cpu tries the script itself, PYTHON=python3 (with torch, transformers, peft and
+# bitsandbytes: it runs the same shapes for comparison).
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 folder=${1:-${OUT:-$here/results/gpu-$(date -u +%F)}}
@@ -54,6 +55,26 @@ else
   if (($(nvidia-smi --list-gpus 2> /dev/null | wc -l) > 1)); then
     NPROC=2 STEPS=4 speed mixtral-8k-full 120 mixtral-8x7b 8192 --shard full
   fi
+fi
+# The same by transformers + peft, where Python has them.
+python=${PYTHON:-python3}
+if "$python" -c 'import torch, transformers, peft, bitsandbytes' 2> /dev/null; then
+  baseline() { # name, seconds, config, pack, flags ...
+    local name=$1 limit=$2 config=$3 pack=$4
+    shift 4
+    try "$name" "$limit" "$python" "$here/baseline.py" "$configs/$config.json" "$pack" \
+      --device "$device" "$@"
+    grep -h '^{' "$folder/$name.txt" 2> /dev/null >> "$folder/speed.jsonl"
+  }
+  if [[ -n ${SMALL:-} ]]; then
+    baseline tiny-peft 60 mixtral-tiny 128 --steps 3
+  else
+    baseline mixtral-8k-peft 120 mixtral-8x7b 8192 --steps 4
+    baseline llama-8k-peft 60 llama-2-7b 8192 --steps 4
+  fi
+else
+  echo "transformers + peft: $python has not all of torch, transformers, peft and bitsandbytes" |
+    tee -a "$folder/summary.txt"
 fi
 if command -v compute-sanitizer > /dev/null; then
   try sanitizer 60 compute-sanitizer --error-exitcode 9 "$PROGRAM" train \

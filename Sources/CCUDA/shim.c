@@ -51,11 +51,17 @@ static struct {
   int (*device_memory)(size_t *bytes, int device);
   int (*retain)(void **context, int device);
   int (*set_current)(void *context);
-  int (*stream_create)(void **stream, unsigned flags);
+  int (*priority_range)(int *least, int *greatest);
+  int (*stream_create)(void **stream, unsigned flags, int priority);
+  int (*stream_destroy)(void *stream);
+  int (*stream_query)(void *stream);
+  int (*stream_wait)(void *stream, void *event, unsigned flags);
   int (*stream_synchronize)(void *stream);
   int (*memory_info)(size_t *free_bytes, size_t *total_bytes);
   int (*allocate)(uint64_t *address, size_t bytes);
   int (*release)(uint64_t address);
+  int (*host_allocate)(void **address, size_t bytes, unsigned flags);
+  int (*host_release)(void *address);
   int (*set_bytes)(uint64_t address, unsigned char value, size_t count, void *stream);
   int (*copy_in)(uint64_t to, const void *from, size_t bytes, void *stream);
   int (*copy_out)(void *to, uint64_t from, size_t bytes, void *stream);
@@ -95,11 +101,17 @@ bool ccuda_open_driver(const char *library, char *message, size_t message_size) 
       {"cuDeviceTotalMem_v2", &driver.device_memory},
       {"cuDevicePrimaryCtxRetain", &driver.retain},
       {"cuCtxSetCurrent", &driver.set_current},
-      {"cuStreamCreate", &driver.stream_create},
+      {"cuCtxGetStreamPriorityRange", &driver.priority_range},
+      {"cuStreamCreateWithPriority", &driver.stream_create},
+      {"cuStreamDestroy_v2", &driver.stream_destroy},
+      {"cuStreamQuery", &driver.stream_query},
+      {"cuStreamWaitEvent", &driver.stream_wait},
       {"cuStreamSynchronize", &driver.stream_synchronize},
       {"cuMemGetInfo_v2", &driver.memory_info},
       {"cuMemAlloc_v2", &driver.allocate},
       {"cuMemFree_v2", &driver.release},
+      {"cuMemHostAlloc", &driver.host_allocate},
+      {"cuMemFreeHost", &driver.host_release},
       {"cuMemsetD8Async", &driver.set_bytes},
       {"cuMemcpyHtoDAsync_v2", &driver.copy_in},
       {"cuMemcpyDtoHAsync_v2", &driver.copy_out},
@@ -174,7 +186,22 @@ int ccuda_retain_context(int ordinal, void **context) {
 }
 
 int ccuda_set_context(void *context) { return driver.set_current(context); }
-int ccuda_create_stream(void **stream) { return driver.stream_create(stream, 1); }
+
+int ccuda_create_stream(void **stream, bool is_urgent) {
+  int least = 0, greatest = 0;
+  const int code = driver.priority_range(&least, &greatest);
+  // 1: CU_STREAM_NON_BLOCKING.
+  return code != 0 ? code : driver.stream_create(stream, 1, is_urgent ? greatest : least);
+}
+
+void ccuda_destroy_stream(void *stream) {
+  if (stream != NULL) driver.stream_destroy(stream);
+}
+
+int ccuda_query_stream(void *stream) { return driver.stream_query(stream); }
+
+int ccuda_wait_for_event(void *stream, void *event) { return driver.stream_wait(stream, event, 0); }
+
 int ccuda_synchronize(void *stream) { return driver.stream_synchronize(stream); }
 int ccuda_free_memory(size_t *free_bytes, size_t *total_bytes) {
   return driver.memory_info(free_bytes, total_bytes);
@@ -189,18 +216,23 @@ int ccuda_allocate(void **address, size_t byte_count) {
 
 int ccuda_free(void *address) { return driver.release((uintptr_t)address); }
 
+// 1: CU_MEMHOSTALLOC_PORTABLE.
+int ccuda_allocate_host(void **address, size_t byte_count) {
+  return driver.host_allocate(address, byte_count, 1);
+}
+
+int ccuda_free_host(void *address) { return driver.host_release(address); }
+
 int ccuda_set_zero(void *address, size_t byte_count, void *stream) {
   return driver.set_bytes((uintptr_t)address, 0, byte_count, stream);
 }
 
 int ccuda_copy_to_device(void *to, const void *from, size_t byte_count, void *stream) {
-  const int code = driver.copy_in((uintptr_t)to, from, byte_count, stream);
-  return code != 0 ? code : driver.stream_synchronize(stream);
+  return driver.copy_in((uintptr_t)to, from, byte_count, stream);
 }
 
 int ccuda_copy_to_host(void *to, const void *from, size_t byte_count, void *stream) {
-  const int code = driver.copy_out(to, (uintptr_t)from, byte_count, stream);
-  return code != 0 ? code : driver.stream_synchronize(stream);
+  return driver.copy_out(to, (uintptr_t)from, byte_count, stream);
 }
 
 int ccuda_copy_on_device(void *to, const void *from, size_t byte_count, void *stream) {
@@ -226,7 +258,9 @@ int ccuda_launch(
       function, grid[0], grid[1], grid[2], threads, 1, 1, shared_bytes, stream, arguments, NULL);
 }
 
-int ccuda_create_event(void **event) { return driver.event_create(event, 0); }
+int ccuda_create_event(void **event, bool measures) {
+  return driver.event_create(event, measures ? 0 : 2);  // 2: CU_EVENT_DISABLE_TIMING
+}
 int ccuda_record_event(void *event, void *stream) { return driver.event_record(event, stream); }
 
 int ccuda_elapsed(void *first, void *second, float *milliseconds) {

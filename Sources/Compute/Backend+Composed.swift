@@ -3,12 +3,15 @@ extension Backend {
   package var hasHostMemory: Bool { true }
   package func freeByteCount() throws(ComputeError) -> Int? { nil }
 
-  /// Memory that the host can read and the device can copy from and to.
-  package func makeHostTensor(byteCount: Int, _ elementType: ElementType = .uint8)
-    throws(ComputeError) -> Tensor
-  {
+  package func makeHostStorage(byteCount: Int) throws(ComputeError) -> Storage {
+    try Storage(hostByteCount: byteCount)
+  }
+}
+
+extension Backend {
+  /// Bytes in memory of ``makeHostStorage(byteCount:)``.
+  package func makeHostTensor(byteCount: Int) throws(ComputeError) -> Tensor {
     Tensor(
-      storage: try Storage(hostByteCount: byteCount), columns: byteCount / elementType.byteCount,
-      elementType: elementType)
+      storage: try makeHostStorage(byteCount: byteCount), columns: byteCount, elementType: .uint8)
   }
 }

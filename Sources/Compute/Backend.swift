@@ -26,6 +26,8 @@ package protocol Backend: AnyObject, Sendable {
   func synchronize() throws(ComputeError)
   /// Zeroed memory of the device.
   func makeStorage(byteCount: Int) throws(ComputeError) -> Storage
+  /// Memory that the host can read and from and to which the device copies as fast as it can.
+  func makeHostStorage(byteCount: Int) throws(ComputeError) -> Storage
   /// Copies float32 values to a float32 tensor of the device.
   func upload(_ values: [Float], to tensor: Tensor) throws(ComputeError)
   /// Copies int32 values to an int32 tensor of the device.

@@ -50,6 +50,23 @@ internal import Glibc
     unsafe self.address = address
   }
 
+  /// Memory of the host that somebody else gives and takes back.
+  ///
+  /// - Parameters:
+  ///   - hostAddress: of the first byte.
+  ///   - byteCount: of the memory.
+  ///   - release: called when the last tensor goes.
+  package init(
+    hostAddress: UnsafeMutableRawPointer, byteCount: Int, release: @escaping @Sendable () -> Void
+  ) {
+    unsafe address = hostAddress
+    self.byteCount = byteCount
+    isOnHost = true
+    isMapped = false
+    isPrivate = false
+    self.release = release
+  }
+
   /// A size without memory, for planning: its tensors have shapes and places but no content.
   package init(unbackedByteCount: Int) {
     byteCount = unbackedByteCount

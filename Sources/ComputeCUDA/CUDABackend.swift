@@ -10,7 +10,7 @@ package final class CUDABackend: Backend {
   package let activationType = ElementType.float32
   package let precision: Precision
   package let hasHostMemory = false
-  let device: any CUDADevice
+  package let device: any CUDADevice
   let workspace: CUDAWorkspace
   /// The blocks of the last attention, whose samples are those of the next layer's.
   let attentionBlocks = Mutex<AttentionBlocks?>(nil)
@@ -47,6 +47,10 @@ package final class CUDABackend: Backend {
 
   package func makeStorage(byteCount: Int) throws(ComputeError) -> Storage {
     try device.allocate(byteCount: max(byteCount, 1))
+  }
+
+  package func makeHostStorage(byteCount: Int) throws(ComputeError) -> Storage {
+    try device.allocateOnHost(byteCount: max(byteCount, 1))
   }
 
   package func upload(_ values: [Float], to tensor: Tensor) throws(ComputeError) {

@@ -11,6 +11,8 @@ package protocol CUDADevice: AnyObject, Sendable {
   func freeByteCount() throws(ComputeError) -> Int
   /// Zeroed memory.
   func allocate(byteCount: Int) throws(ComputeError) -> Storage
+  /// Memory of the host from and to which the device copies as fast as it can.
+  func allocateOnHost(byteCount: Int) throws(ComputeError) -> Storage
   /// Sets bytes to zero.
   func setZero(_ address: UnsafeMutableRawPointer, byteCount: Int) throws(ComputeError)
   /// Copies bytes; one that touches the host's memory is done when the call returns.
@@ -27,10 +29,19 @@ package protocol CUDADevice: AnyObject, Sendable {
   func multiply(_ product: LibraryProduct) throws(ComputeError) -> Bool
   /// Waits for everything that was started.
   func synchronize() throws(ComputeError)
+  /// Makes the device that of the calling thread, for libraries that ask for it.
+  func makeCurrent()
+  /// A queue for exchanges.
+  func makeSideStream() throws(ComputeError) -> any SideStream
+  /// Asks something whether it has failed whenever the host waits for the device, as long as it
+  /// lives.
+  func watch(_ exchange: any DeviceWatched)
   /// How long the device works on what `work` starts.
   func milliseconds(_ work: () throws -> Void) throws -> Double
   /// What the hardware can do at most.
   var limits: DeviceLimits { get }
+  /// Which GPU it is.
+  var place: DevicePlace { get }
 }
 
 /// The most that a device can do, by its own data; nil where that is not known.

@@ -1,5 +1,6 @@
 internal import CCUDA
 package import Compute
+internal import Glibc
 package import Support
 internal import Synchronization
 
@@ -11,8 +12,11 @@ internal import Synchronization
   package let summary: String
   package let totalByteCount: Int
   package let limits: DeviceLimits
+  package let place: DevicePlace
   private let context: UnsafeMutableRawPointer
-  private let stream: UnsafeMutableRawPointer
+  let stream: UnsafeMutableRawPointer
+  /// Asked while the host waits for the device.
+  private let watched = Mutex<[Watched]>([])
   private let functions: [String: UnsafeMutableRawPointer]
   /// The largest dynamic shared memory that each kernel was allowed so far.
   private let sharedByteCounts = Mutex<[String: Int]>([:])
@@ -61,13 +65,16 @@ internal import Synchronization
     var context: UnsafeMutableRawPointer?
     try unsafe Self.require(ccuda_retain_context(Int32(ordinal), &context), "taking the GPU")
     var stream: UnsafeMutableRawPointer?
-    try unsafe Self.require(ccuda_create_stream(&stream), "making a stream")
+    try unsafe Self.require(ccuda_create_stream(&stream, false), "making a stream")
     guard let context = unsafe context, let stream = unsafe stream else {
       throw UserError(.system, at: driver.path, "the driver gave no context")
     }
     unsafe self.context = context
     unsafe self.stream = stream
     totalByteCount = gpu.byteCount
+    place = DevicePlace(
+      name: gpu.name, capability: gpu.capability, byteCount: gpu.byteCount,
+      address: driver.pciAddress(Int32(ordinal)) ?? "\(ordinal)")
     limits = driver.limits(Int32(ordinal), capability: gpu.capability)
 
     var functions: [String: UnsafeMutableRawPointer] = unsafe [:]
@@ -99,11 +106,19 @@ internal import Synchronization
   }
 
   /// Throws what the driver says; errors of kernels come with a later call.
-  private func require(_ code: Int32, _ work: String) throws(ComputeError) {
+  func require(_ code: Int32, _ work: String) throws(ComputeError) {
     guard code != 0 else { return }
     let text = unsafe text { unsafe ccuda_driver_error(code, $0, $1) }
-    throw ComputeError("\(work) failed on the GPU: \(text)")
+    throw ComputeError(
+      "\(work) failed on \(place.name) at \(place.address): \(text)"
+        + (Self.lossCodes.contains(code)
+          ? "; the GPU was lost or its program broke off: `dmesg | grep -i xid` may say why, and "
+            + "--resume goes on from the last checkpoint" : ""))
   }
+
+  /// CUresult: the device is unavailable, has a memory error that cannot be corrected, an illegal
+  /// address, a launch that failed, or nothing that is known.
+  private static let lossCodes: Set<Int32> = [46, 101, 214, 220, 700, 719, 999]
 
   // MARK: Memory
 
@@ -137,6 +152,20 @@ internal import Synchronization
     }
   }
 
+  package func allocateOnHost(byteCount: Int) throws(ComputeError) -> Storage {
+    unsafe ccuda_set_context(context)
+    var address: UnsafeMutableRawPointer?
+    try unsafe require(
+      ccuda_allocate_host(&address, byteCount), "allocating \(byteCount) bytes of the host")
+    guard let address = unsafe address else { throw ComputeError("the driver gave no memory") }
+    let bits = UInt(bitPattern: address)
+    let device = self
+    return unsafe Storage(hostAddress: address, byteCount: byteCount) {
+      unsafe ccuda_set_context(device.context)
+      unsafe ccuda_free_host(UnsafeMutableRawPointer(bitPattern: bits))
+    }
+  }
+
   package func setZero(_ address: UnsafeMutableRawPointer, byteCount: Int) throws(ComputeError) {
     unsafe ccuda_set_context(context)
     try unsafe require(ccuda_set_zero(address, byteCount, stream), "clearing memory")
@@ -151,9 +180,11 @@ internal import Synchronization
     case .toDevice:
       try unsafe require(
         ccuda_copy_to_device(destination, source, byteCount, stream), "copying to the GPU")
+      try waitForStream()
     case .toHost:
       try unsafe require(
         ccuda_copy_to_host(destination, source, byteCount, stream), "copying from the GPU")
+      try waitForStream()
     case .onDevice:
       try unsafe require(
         ccuda_copy_on_device(destination, source, byteCount, stream), "copying on the GPU")
@@ -201,8 +232,8 @@ internal import Synchronization
       unsafe ccuda_destroy_event(events.0)
       unsafe ccuda_destroy_event(events.1)
     }
-    try unsafe require(ccuda_create_event(&events.0), "making an event")
-    try unsafe require(ccuda_create_event(&events.1), "making an event")
+    try unsafe require(ccuda_create_event(&events.0, true), "making an event")
+    try unsafe require(ccuda_create_event(&events.1, true), "making an event")
     try unsafe require(ccuda_record_event(events.0, stream), "recording an event")
     try work()
     try unsafe require(ccuda_record_event(events.1, stream), "recording an event")
@@ -214,60 +245,47 @@ internal import Synchronization
   /// Waits for everything that was started.
   package func synchronize() throws(ComputeError) {
     unsafe ccuda_set_context(context)
-    try unsafe require(ccuda_synchronize(stream), "waiting")
-  }
-}
-
-/// The driver, opened; what it says of itself and of the GPUs.
-package struct CUDADriver: Sendable {
-  /// 1000 times the major version of CUDA that it supports, plus ten times the minor one.
-  package let version: Int
-  package let path: String
-  package let deviceCount: Int
-  package var versionText: String { "\(version / 1000).\(version % 1000 / 10)" }
-
-  /// A GPU.
-  package struct GPU: Sendable {
-    package let name: String
-    /// Compute capability, 90 for 9.0.
-    package let capability: Int
-    package let byteCount: Int
+    try waitForStream()
   }
 
-  /// Finds and opens the driver.
-  package init(_ search: LibrarySearch) throws(UserError) {
-    try search.open(.driver) { path in
-      unsafe problem(opening: path) { unsafe ccuda_open_driver($0, $1, $2) }
+  // MARK: Exchanges beside the computation
+
+  package func makeCurrent() { unsafe _ = ccuda_set_context(context) }
+
+  package func makeSideStream() throws(ComputeError) -> any SideStream {
+    unsafe ccuda_set_context(context)
+    return try DriverSideStream(self)
+  }
+
+  package func watch(_ exchange: any DeviceWatched) {
+    watched.withLock { list in
+      list.removeAll { $0.exchange == nil }
+      list.append(Watched(exchange: exchange))
     }
-    path = unsafe text { unsafe ccuda_driver_path($0, $1) }
-    var (version, count) = (Int32(0), Int32(0))
-    guard unsafe ccuda_driver_version(&version) == 0, unsafe ccuda_device_count(&count) == 0 else {
-      throw UserError(.system, at: path, "the driver does not count its GPUs")
-    }
-    self.version = Int(version)
-    deviceCount = Int(count)
   }
 
-  /// What a GPU can do at most, as far as the driver tells.
-  func limits(_ ordinal: Int32, capability: Int) -> DeviceLimits {
-    // CUdevice_attribute: multiprocessors, their clock, clock and width of the memory.
-    let values = [16, 13, 36, 37].map { (attribute: Int32) in
-      var value: Int32 = 0
-      return unsafe ccuda_device_attribute(attribute, ordinal, &value) == 0 ? Int(value) : 0
-    }
-    return DeviceLimits(
-      capability: capability, multiprocessors: values[0], clock: values[1],
-      memoryClock: values[2], busWidth: values[3])
-  }
+  private struct Watched: Sendable { weak var exchange: (any DeviceWatched)? }
 
-  package func description(_ ordinal: Int32) throws(UserError) -> GPU {
-    var (major, minor, bytes) = (Int32(0), Int32(0), 0)
-    let name = unsafe text { unsafe _ = ccuda_device_name(ordinal, $0, Int32($1)) }
-    guard
-      unsafe ccuda_device_attribute(75, ordinal, &major) == 0,
-      unsafe ccuda_device_attribute(76, ordinal, &minor) == 0,
-      unsafe ccuda_device_memory(ordinal, &bytes) == 0
-    else { throw UserError(.system, at: path, "the driver does not describe GPU \(ordinal)") }
-    return GPU(name: name, capability: Int(10 * major + minor), byteCount: bytes)
+  /// Waits for the stream. An exchange that has failed never ends by itself, so that those are asked
+  /// meanwhile, and at the end: what they brought may be worth nothing.
+  private func waitForStream() throws(ComputeError) {
+    let exchanges = watched.withLock { $0.compactMap(\.exchange) }
+    guard !exchanges.isEmpty else {
+      return try unsafe require(ccuda_synchronize(stream), "waiting")
+    }
+    let start = SteadyClock.seconds()
+    var looks = 0
+    while true {
+      let code = unsafe ccuda_query_stream(stream)
+      if code == 0 { break }
+      guard code == CCUDA_NOT_READY else { return try require(code, "waiting") }
+      looks += 1
+      if looks % 256 == 0 {
+        for exchange in exchanges { try exchange.check() }
+        // What takes so long may take a little longer.
+        if SteadyClock.seconds() - start > 0.05 { usleep(100) }
+      }
+    }
+    for exchange in exchanges { try exchange.check() }
   }
 }

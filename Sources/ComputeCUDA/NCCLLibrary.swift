@@ -12,6 +12,8 @@ package import Support
   package var versionText: String { Self.versionText(of: version) }
   let functions: OpaquePointer
 
+  package static let identifierByteCount = Int(CCUDA_NCCL_ID_BYTES)
+
   /// The oldest version that makes communicators which never block, with a limit to their blocks.
   package static let oldestVersion = 21800
 
@@ -61,7 +63,7 @@ package import Support
     unsafe text(capacity: 1024) { unsafe ccuda_nccl_error(functions, code, $0, $1) }
   }
 
-  private static func versionText(of version: Int) -> String {
+  package static func versionText(of version: Int) -> String {
     "\(version / 10000).\(version / 100 % 100).\(version % 100)"
   }
 }

@@ -8,21 +8,19 @@ internal import Support
 /// weights, and the new weights are gathered. The sums are the same for any number of ranks, and
 /// the optimizer's moments are held once across the ranks.
 ///
-/// In the backward pass of a rank's last pack, a thread of its own sends each bucket of layers as
-/// soon as it is final.
+/// In the backward pass of a rank's last pack, each bucket of layers is sent as soon as it is final,
+/// while the computation goes on.
 package final class GradientExchange {
   private let group: any ProcessGroup
   private let backend: any Backend
   package let slices: WeightSlices
   private let pieces: [[WeightSlices.Piece]]
   /// Nil for a single rank.
-  private let thread: CommunicationThread?
+  private let collectives: (any TensorCollectives)?
   /// Free buffers of the flat vector's length.
   private var free: [Tensor] = []
-  /// Slices of other ranks' partial sums, and where they arrive.
+  /// Slices of other ranks' partial sums.
   private let received: Tensor
-  private let arrived: Tensor
-  private let staging: HostStaging
 
   // The step under way.
 
@@ -42,17 +40,25 @@ package final class GradientExchange {
   ///   - slices: how the flat vector is divided over them.
   ///   - maximumPackCount: the most packs of a step.
   ///   - backend: holds the buffers.
+  ///   - collectives: of the same ranks, for this exchange alone; nil goes through the group.
   /// - Throws: when the device has too little memory, or a rank fails.
   package init(
-    group: any ProcessGroup, slices: WeightSlices, maximumPackCount: Int, backend: any Backend
+    group: any ProcessGroup, slices: WeightSlices, maximumPackCount: Int, backend: any Backend,
+    collectives: (any TensorCollectives)? = nil
   ) throws {
     precondition(slices.worldSize == group.worldSize, "slices for \(slices.worldSize) ranks")
     self.group = group
     self.backend = backend
     self.slices = slices
     pieces = (0..<group.worldSize).map { slices.pieces(ofRank: $0) }
-    thread =
-      group.worldSize > 1 ? try CommunicationThread(try group.makeBackgroundGroup()) : nil
+    self.collectives =
+      if group.worldSize == 1 {
+        nil
+      } else if let collectives {
+        collectives
+      } else {
+        try HostCollectives(try group.makeBackgroundGroup(), backend: backend)
+      }
     let elementCount = slices.elementCount
     let counts = Self.bufferCounts(
       rank: group.rank, worldSize: group.worldSize, maximumPackCount: maximumPackCount)
@@ -66,12 +72,7 @@ package final class GradientExchange {
     received = Tensor(
       storage: try backend.makeStorage(byteCount: max(4 * counts.slices * sliceCount, 4)),
       rows: counts.slices, columns: sliceCount)
-    staging = HostStaging(backend)
-    arrived = try staging.memory(for: received, Self.arrivals)
   }
-
-  /// Numbers of buffers in the host's memory; partial sums have those from 0 on.
-  private static let (arrivals, weights) = (-1, -2)
 
   /// How many buffers a rank needs.
   ///
@@ -105,15 +106,15 @@ package final class GradientExchange {
     packs.isEmpty ? 0 : PackTree.mostNodes(coveringStartsOf: packs.dropLast()) + 1
   }
 
-  /// Bytes that the exchange's thread handed to other ranks since the start.
-  package var bytesSent: Int { thread?.bytesSent ?? 0 }
+  /// Bytes that the exchange handed to other ranks since the start.
+  package var bytesSent: Int { collectives?.bytesSent ?? 0 }
 
   // MARK: A step
 
   /// Begins a step.
   ///
   /// - Parameter packCount: packs of the step over all ranks.
-  package func begin(packCount: Int) throws(ComputeError) {
+  package func begin(packCount: Int) throws {
     precondition(packCount > 0, "a step without packs")
     precondition(stack.isEmpty, "the step before has not ended")
     self.packCount = packCount
@@ -141,7 +142,7 @@ package final class GradientExchange {
   /// and sends it with the rank's last pack.
   ///
   /// - Parameter part: its number among those of ``WeightSlices``; parts come in descending order.
-  package func finish(from part: Int) throws(ComputeError) {
+  package func finish(from part: Int) throws {
     let merges = PackTree.mergeCount(stack.map(\.node))
     while openBucketCount > 0, slices.buckets[openBucketCount - 1].parts.lowerBound >= part {
       openBucketCount -= 1
@@ -161,44 +162,25 @@ package final class GradientExchange {
 
   /// Queues the exchange of a bucket: one all-to-all for the first partial sum of every rank, one
   /// for the second, ...
-  private func send(_ bucket: Int) throws(ComputeError) {
-    guard let thread else { return }
+  private func send(_ bucket: Int) throws {
+    guard let collectives else { return }
     let own = pieces[group.rank][bucket]
-    let columns = received.columns
     var row = 0
     for round in 0..<(nodes.map(\.count).max() ?? 0) {
-      var receiveCounts = [Int](repeating: 0, count: group.worldSize)
-      var receiveOffsets = receiveCounts
-      for rank in nodes.indices where rank != group.rank && round < nodes[rank].count {
-        receiveCounts[rank] = 4 * own.elements.count
-        receiveOffsets[rank] = 4 * (row * columns + own.offset)
-        row += 1
+      var receives = [Tensor?](repeating: nil, count: group.worldSize)
+      var sends = receives
+      for rank in nodes.indices where rank != group.rank {
+        if round < nodes[rank].count {
+          receives[rank] = received.rows(row..<row + 1).elements(own.inSlice)
+          row += 1
+        }
+        // A rank without a partial sum in this round takes part with nothing.
+        if round < nodes[group.rank].count {
+          sends[rank] = stack[round].sum.elements(pieces[rank][bucket].elements)
+        }
       }
-      // A rank without a partial sum in this round takes part with nothing, at no offset.
-      let mine =
-        round < nodes[group.rank].count
-        ? try onHost(stack[round].sum, round, slices.buckets[bucket].elements) : nil
-      let sent = pieces.indices.map { mine == nil ? 0..<0 : pieces[$0][bucket].elements }
-      let sendCounts = sent.indices.map { $0 == group.rank ? 0 : 4 * sent[$0].count }
-      let received = arrived
-      thread.start { [receiveCounts, receiveOffsets] group throws(UserError) in
-        try unsafe group.allToAllV(
-          mine.map { unsafe UnsafeRawBufferPointer(start: $0.address, count: $0.byteCount) }
-            ?? UnsafeRawBufferPointer(start: nil, count: 0),
-          sendCounts: sendCounts, sendOffsets: sent.map { 4 * $0.lowerBound },
-          into: UnsafeMutableRawBufferPointer(start: received.address, count: received.byteCount),
-          receiveCounts: receiveCounts, receiveOffsets: receiveOffsets)
-      }
+      try collectives.startAllToAll(sends, into: receives)
     }
-  }
-
-  /// A partial sum in the host's memory, new in these elements.
-  private func onHost(_ sum: Tensor, _ number: Int, _ elements: Range<Int>) throws(ComputeError)
-    -> Tensor
-  {
-    let copy = try staging.memory(for: sum, number)
-    try staging.copy(sum.elements(elements), to: copy.elements(elements))
-    return copy
   }
 
   /// Ends a step: waits for the other ranks' slices and adds them up.
@@ -209,10 +191,9 @@ package final class GradientExchange {
   package func sum() throws -> [Tensor] {
     precondition(packsLeft.isEmpty && openBucketCount == 0, "the rank's packs are not finished")
     precondition(nodes[group.rank] == stack.map(\.node), "packs were not added in order")
-    if let thread {
-      try group.progress.waiting(in: "exchange") { () throws(UserError) in try thread.wait() }
+    if let collectives {
+      try group.progress.waiting(in: "exchange") { try collectives.wait() }
     }
-    try staging.copy(arrived, to: received)
     defer {
       free += stack.map(\.sum)
       stack = []
@@ -269,19 +250,14 @@ package final class GradientExchange {
   /// - Parameter weights: the flat vector; every rank's own pieces are new.
   /// - Throws: ``UserError`` when a rank or the network fails.
   package func gatherWeights(_ weights: Tensor) throws {
-    guard group.worldSize > 1 else { return }
-    let onHost = try staging.memory(for: weights, Self.weights)
+    guard let collectives else { return }
     for (index, bucket) in slices.buckets.enumerated() {
-      let range = pieces[group.rank][index].elements
-      let own = onHost.elements(range)
-      let whole = onHost.elements(bucket.elements)
-      try staging.copy(weights.elements(range), to: own)
-      try unsafe group.allGatherV(
-        UnsafeRawBufferPointer(start: own.address, count: own.byteCount),
-        into: UnsafeMutableRawBufferPointer(start: whole.address, count: whole.byteCount),
-        counts: pieces.map { 4 * $0[index].elements.count })
-      try staging.copy(whole, to: weights.elements(bucket.elements))
+      try collectives.startAllGather(
+        weights.elements(pieces[group.rank][index].elements),
+        into: weights.elements(bucket.elements),
+        byteCounts: pieces.map { 4 * $0[index].elements.count })
     }
+    try group.progress.waiting(in: "weights") { try collectives.wait() }
   }
 
   /// The whole of a vector that the ranks hold in slices, on every rank.

@@ -78,14 +78,16 @@ extension ProcessGroup {
   /// - Returns: a group of its own.
   /// - Throws: ``UserError`` of kind `distributed`.
   package func splitByHost() throws(UserError) -> any ProcessGroup {
+    let hosts = try allGather(HostName.current)
+    return try split(color: hosts.firstIndex(of: hosts[rank]) ?? 0)
+  }
+}
+
+package enum HostName {
+  /// As the system has it.
+  package static var current: String {
     var name = [CChar](repeating: 0, count: 256)
     unsafe gethostname(&name, name.count - 1)
-    // FNV-1a, cut to the 52 bits that a double holds exactly.
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    for byte in name where byte != 0 {
-      hash = (hash ^ UInt64(UInt8(bitPattern: byte))) &* 0x100_0000_01b3
-    }
-    let hosts = try allGather([Double(hash >> 12)]).map { $0[0] }
-    return try split(color: hosts.firstIndex(of: hosts[rank]) ?? 0)
+    return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 }

@@ -136,7 +136,8 @@ enum LaunchCommand {
     var sweep: HostSweep?
     if isRemote {
       shell.useSettings(scrubber.environment)
-      if options.networkInterface != nil {
+      if let interface = options.networkInterface {
+        scrubber.set(NetworkInterface.variable, interface.text)
         for name in ["btl_tcp_if", "oob_tcp_if"] {
           scrubber.removeSetting("\(name)_include")
           scrubber.removeSetting("\(name)_exclude")

@@ -9,8 +9,8 @@ package enum BasePlacement {
   case own
   /// The ranks of one host together: one copy that all of them read.
   case shared(host: any ProcessGroup, directory: String)
-  /// Each rank of a group a slice of every slab; slabs are gathered when they are needed.
-  case sharded(group: any ProcessGroup)
+  /// Each of these ranks a slice of every slab; slabs are gathered when they are needed.
+  case sharded(any TensorCollectives)
 }
 
 /// A frozen base in memory: its source, the layout of its slabs, and what hands them out.
@@ -113,22 +113,27 @@ package struct LoadedBase {
       progress(slabs.count, slabs.count)
       stream = ResidentLayers(slabs: slabs)
       byteCount = byteCounts.reduce(0, +) / host.worldSize
-    case .sharded(let group):
-      var slices: [Tensor] = []
-      for (index, count) in byteCounts.enumerated() {
-        let range = SlabSlices.range(
-          ofRank: group.rank, slabByteCount: count, worldSize: group.worldSize)
-        // Slices are sent from the host's memory.
-        slices.append(
-          backend.hasHostMemory
-            ? try makeSlab(range.count)
-            : try backend.makeHostTensor(byteCount: range.count))
-        try loader.load(index, range: range, into: slices[index])
+    case .sharded(let collectives):
+      let (rank, world) = (collectives.rank, collectives.worldSize)
+      let slices = try byteCounts.map { total in
+        let count = SlabSlices.byteCount(slabByteCount: total, worldSize: world)
+        // Slices that go through the host's memory take none of the device's.
+        let storage =
+          collectives.sendsFromHost
+          ? try Storage(hostByteCount: count) : try backend.makeStorage(byteCount: max(count, 1))
+        return Tensor(storage: storage, columns: count, elementType: .uint8)
+      }
+      for (index, total) in byteCounts.enumerated() {
+        try loader.load(
+          index, range: SlabSlices.range(ofRank: rank, slabByteCount: total, worldSize: world),
+          into: slices[index])
         progress(index + 1, byteCounts.count)
       }
       stream = try ShardedLayers(
-        slices: slices, byteCounts: byteCounts, group: group, backend: backend)
-      byteCount = slices.reduce(2 * (byteCounts.max() ?? 0)) { $0 + $1.byteCount }
+        slices: slices, byteCounts: byteCounts, collectives: collectives, backend: backend)
+      byteCount = slices.reduce(2 * SlabSlices.bufferByteCount(byteCounts, worldSize: world)) {
+        $0 + $1.byteCount
+      }
     }
   }
 }

@@ -35,6 +35,10 @@ final class EmulatedDevice: CUDADevice {
     }
   }
 
+  func allocateOnHost(byteCount: Int) throws(ComputeError) -> Storage {
+    try Storage(hostByteCount: byteCount)
+  }
+
   func setZero(_ address: UnsafeMutableRawPointer, byteCount: Int) throws(ComputeError) {
     unsafe address.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount)
   }
@@ -70,11 +74,17 @@ final class EmulatedDevice: CUDADevice {
   func multiply(_ product: LibraryProduct) throws(ComputeError) -> Bool { false }
 
   func synchronize() throws(ComputeError) {}
+  func makeCurrent() {}
+  func makeSideStream() throws(ComputeError) -> any SideStream {
+    throw ComputeError("the emulation has one stream")
+  }
+  func watch(_ exchange: any DeviceWatched) {}
   func milliseconds(_ work: () throws -> Void) throws -> Double {
     let start = SteadyClock.seconds()
     try work()
     return 1000 * (SteadyClock.seconds() - start)
   }
 
+  let place = DevicePlace(name: "emulated", capability: 90, byteCount: 1 << 30, address: "0")
   let limits = DeviceLimits(bytesPerSecond: 1e12)
 }

@@ -63,32 +63,14 @@ import Trainer
       CUDABackend(device: EmulatedDevice(), precision: .float32) as any Backend,
       CPUBackend(threadCount: 1),
     ].map { backend in
-      let base = try base("mistral-window", .init(), backend)
-      let model = try model(base, adapters: nil, backend)
+      let base = try TinyModel.base("mistral-window", backend: backend)
+      let model = try TinyModel.model(base, adapters: nil, backend)
       return try model.complete(
         prompts: [[5, 9, 3, 7], [1, 2]], maximumNewTokens: 5, endIDs: []
       ).map(\.ids)
     }
     #expect(results[0] == results[1])
     #expect(results[0][0].count == 5)
-  }
-
-  private func base(
-    _ name: String, _ quantization: QuantizationSettings, _ backend: any Backend
-  ) throws -> LoadedBase {
-    let folder = FileSystem.parent(of: FileSystem.parent(of: #filePath))
-    return try LoadedBase.load(
-      directory: "\(folder)/Fixtures/models/\(name)", quantization: quantization, backend: backend)
-  }
-
-  private func model(_ base: LoadedBase, adapters: AdapterWeights?, _ backend: any Backend) throws
-    -> CausalLM
-  {
-    try CausalLM(
-      configuration: base.configuration, layouts: base.layouts, stream: base.stream,
-      adapters: adapters, positionCount: 64,
-      arena: Arena(storage: try backend.makeStorage(byteCount: 1 << 24), name: "test"),
-      backend: backend)
   }
 
   private struct StepResult {
@@ -99,7 +81,7 @@ import Trainer
 
   /// Gradients of one pack, then two steps of two packs.
   private func run(_ example: Case, _ backend: any Backend) throws -> StepResult {
-    let base = try base(example.model, example.quantization, backend)
+    let base = try TinyModel.base(example.model, example.quantization, backend: backend)
     var targets = Set(LoRATarget.allCases)
     if !base.configuration.isMixture { targets.remove(.router) }
     let layout = AdapterLayout(
@@ -111,9 +93,11 @@ import Trainer
       columns: layout.elementCount)
     try backend.upload(
       (0..<layout.elementCount).map { _ in Float(0.15 * random.normal()) }, to: weights)
-    let model = try model(
+    let model = try TinyModel.model(
       base, adapters: AdapterWeights(layout: layout, values: weights), backend)
-    let packs = [[9, 1, 4], [12]].map { pack($0, base.configuration.vocabularySize, &random) }
+    let packs = [[9, 1, 4], [12]].map {
+      TinyModel.pack($0, base.configuration.vocabularySize, &random)
+    }
 
     let gradients = Tensor(
       storage: try backend.makeStorage(byteCount: 4 * layout.elementCount),
@@ -144,21 +128,5 @@ import Trainer
     return StepResult(
       metrics: metrics, gradients: try backend.download(gradients),
       weights: try backend.download(weights))
-  }
-
-  /// Samples of these lengths laid end to end; every token but the first is a target.
-  private func pack(_ lengths: [Int], _ vocabulary: Int, _ random: inout Random) -> PackInput {
-    var pack = PackInput(
-      tokens: [], positions: [], sampleIndices: [], boundaries: [0], targetRows: [], targets: [])
-    for (index, length) in lengths.enumerated() {
-      let tokens = random.integers(length, below: vocabulary)
-      pack.targetRows += (0..<length - 1).map { Int32(pack.tokens.count + $0) }
-      pack.targets += tokens.dropFirst()
-      pack.tokens += tokens
-      pack.positions += 0..<Int32(length)
-      pack.sampleIndices += [Int32](repeating: Int32(index), count: length)
-      pack.boundaries.append(pack.tokens.count)
-    }
-    return pack
   }
 }

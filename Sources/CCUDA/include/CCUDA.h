@@ -89,12 +89,23 @@ int ccuda_device_memory(int device, size_t *byte_count);
 /// Takes the device's primary context, which cuBLASLt and NCCL share, for this thread.
 int ccuda_retain_context(int device, void **context);
 int ccuda_set_context(void *context);
-int ccuda_create_stream(void **stream);
+/// A queue of work; one that is urgent gets multiprocessors before the others.
+int ccuda_create_stream(void **stream, bool is_urgent);
+void ccuda_destroy_stream(void *stream);
+/// 0 when all work is done, CCUDA_NOT_READY while it goes on.
+int ccuda_query_stream(void *stream);
+#define CCUDA_NOT_READY 600
+/// What is queued on the stream from now on waits for what was recorded.
+int ccuda_wait_for_event(void *stream, void *event);
 int ccuda_synchronize(void *stream);
 int ccuda_free_memory(size_t *free_bytes, size_t *total_bytes);
 int ccuda_allocate(void **address, size_t byte_count);
 int ccuda_free(void *address);
+/// Memory of the host that stays in its place, from and to which copies are fastest.
+int ccuda_allocate_host(void **address, size_t byte_count);
+int ccuda_free_host(void *address);
 int ccuda_set_zero(void *address, size_t byte_count, void *stream);
+/// Copies are queued on the stream.
 int ccuda_copy_to_device(void *to, const void *from, size_t byte_count, void *stream);
 int ccuda_copy_to_host(void *to, const void *from, size_t byte_count, void *stream);
 int ccuda_copy_on_device(void *to, const void *from, size_t byte_count, void *stream);
@@ -105,8 +116,8 @@ int ccuda_allow_shared_memory(void *function, int byte_count);
 int ccuda_launch(
     void *function, const unsigned grid[3], unsigned threads, unsigned shared_bytes, void *stream,
     void **arguments);
-/// Events, for measuring.
-int ccuda_create_event(void **event);
+/// A point of a stream's work; one that measures knows its time.
+int ccuda_create_event(void **event, bool measures);
 int ccuda_record_event(void *event, void *stream);
 /// Waits for the second event; milliseconds between the two.
 int ccuda_elapsed(void *first, void *second, float *milliseconds);

@@ -77,6 +77,22 @@ package enum NetworkInterface: Sendable, Equatable {
     return numbers.reduce(0) { $0 << 8 | UInt32($1) }
   }
 
+  /// How `launch` tells ranks which interface was chosen.
+  package static let variable = "ACCELERATE_NETWORK_INTERFACE"
+
+  /// Lets NCCL use the interface that `launch` was told, unless the user told NCCL another one; to be
+  /// called before the library is used.
+  package static func tellNCCL() {
+    let ncclVariable = "NCCL_SOCKET_IFNAME"
+    let variables = KernelFile.environment()
+    guard variables[ncclVariable] == nil, let text = variables[variable],
+      let chosen = try? NetworkInterface(text),
+      let own = ofThisHost().first(where: { chosen.matches([$0]) })
+    else { return }
+    // With `=` the whole name counts, not its beginning.
+    unsafe setenv(ncclVariable, "=\(own.name)", 1)
+  }
+
   /// The interfaces of this host that are up and have an IPv4 address.
   package static func ofThisHost() -> [(name: String, address: String)] {
     var list: UnsafeMutablePointer<ifaddrs>?

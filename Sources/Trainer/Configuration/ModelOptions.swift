@@ -12,6 +12,8 @@ package struct ModelOptions: Sendable, Equatable {
   /// Which ranks share one base that is sliced.
   package enum ShardGroup: String, Sendable, CaseIterable { case host, world, auto }
   package enum Device: String, Sendable, CaseIterable { case auto, cpu, cuda }
+  /// What carries tensors between ranks.
+  package enum Collectives: String, Sendable, CaseIterable { case auto, nccl, mpi }
 
   /// A directory in Hugging Face layout, or `synthetic:` and the path of a `config.json`; nil is
   /// the embedded demo model.
@@ -23,6 +25,7 @@ package struct ModelOptions: Sendable, Equatable {
   package var shard: Shard
   package var shardGroup: ShardGroup
   package var device: Device
+  package var collectives: Collectives
   /// 0: as many as the environment says.
   package var threads: Int
 
@@ -60,6 +63,10 @@ package struct ModelOptions: Sendable, Equatable {
       "device", .choice(words(Device.self)), default: .text("auto"),
       "Where to compute; auto is the CPU, and cuda is one NVIDIA GPU for each rank."),
     Option(
+      "collectives", .choice(words(Collectives.self)), default: .text("auto"),
+      "What carries gradients and slices of the base between ranks: nccl from GPU to GPU, mpi through "
+        + "the host's memory; auto takes nccl where every rank has a GPU of its own and NCCL."),
+    Option(
       "threads", .integer(0...1024), default: .integer(0),
       defaultText: "0, this process's share of the cores",
       "Threads of each process on the CPU; results do not depend on it."),
@@ -75,6 +82,12 @@ package struct ModelOptions: Sendable, Equatable {
     shard = options.choice("shard", as: Shard.self)
     shardGroup = options.choice("shard-group", as: ShardGroup.self)
     device = options.choice("device", as: Device.self)
+    collectives = options.choice("collectives", as: Collectives.self)
+    if collectives == .nccl && device != .cuda {
+      throw options.error(
+        "collectives", "is nccl, which moves what lies on GPUs, but --device is \(device.rawValue)",
+        fix: "add --device cuda, or leave --collectives out")
+    }
     threads = options.integer("threads")
     for name in ["double-quant", "quant-router"] where options.flag(name) && quantization == .none {
       throw options.error(
@@ -94,6 +107,7 @@ package struct ModelOptions: Sendable, Equatable {
       ("shard", .string(shard.rawValue)),
       ("shard-group", .string(shardGroup.rawValue)),
       ("device", .string(device.rawValue)),
+      ("collectives", .string(collectives.rawValue)),
       ("threads", .integer(threads)),
     ]
   }

@@ -17,6 +17,8 @@ struct MemoryCheck {
   let positionCount: Int
   /// What this process held before it read the data.
   let heldBefore: Int
+  /// What one more set of collectives takes of the device, for a base in slices.
+  let collectivesByteCount: Int
 
   private var group: any ProcessGroup { opening.group }
 
@@ -32,7 +34,7 @@ struct MemoryCheck {
     let runtime = max(0, heldBefore)
     let backend = opening.backend
     let free =
-      try backend.freeByteCount()
+      try backend.freeByteCount().map { $0 - collectivesByteCount }
       ?? HostMemory.availableByteCount() + held * group.localWorldSize
     // A GPU is taken for the host of one rank.
     let sharerCount = backend.hasHostMemory ? group.localWorldSize : 1
@@ -51,6 +53,7 @@ struct MemoryCheck {
     planner.evaluation = evaluation?.shapes ?? []
     planner.savesCheckpoints = configuration.saveSteps > 0
     planner.generation = questions?.largestBatch
+    if case .mpi = opening.transport { planner.slicesLieOnHost = !backend.hasHostMemory }
     let options = opening.options
     let settings = PlanSettings(
       quantization: options.quantizationSettings,

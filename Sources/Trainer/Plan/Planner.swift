@@ -22,6 +22,8 @@ struct Planner {
   var evaluation: [PackShape] = []
   /// Whether checkpoints are written, and not the adapter alone.
   var savesCheckpoints = true
+  /// Whether slices of the base take none of the device's memory.
+  var slicesLieOnHost = false
   /// Texts that are continued side by side.
   var generation: (tokens: Int, texts: Int)?
 
@@ -95,10 +97,13 @@ struct Planner {
     let byteCounts = layouts.map(\.byteCount)
     let world = settings.worldSize
     var bytes: [RunPlan.Part: Int] = [:]
-    for layout in layouts {
+    let isElsewhere = if case .sliced = placement { slicesLieOnHost } else { false }
+    for layout in layouts where !isElsewhere {
       for (part, count) in Self.base(layout, placement) { bytes[part, default: 0] += count }
     }
-    if case .sliced = placement { bytes[.gatherBuffers] = 2 * (byteCounts.max() ?? 0) }
+    if case .sliced(let ranks) = placement {
+      bytes[.gatherBuffers] = 2 * SlabSlices.bufferByteCount(byteCounts, worldSize: ranks)
+    }
     let slices = WeightSlices(parts: adapters.parts, worldSize: world)
     let slice = slices.count(ofRank: 0)
     let buffers = GradientExchange.bufferCounts(
@@ -143,7 +148,11 @@ struct Planner {
     bytes[.saving] = RuntimeMemory.savingFactor(savesCheckpoints) * adapters.elementCount
 
     var sliced: (byteCounts: [Int], ranks: Int)?
-    if case .sliced(let ranks) = placement { sliced = (byteCounts, ranks) }
+    if case .sliced(let ranks) = placement {
+      sliced = (
+        byteCounts.map { ranks * SlabSlices.byteCount(slabByteCount: $0, worldSize: ranks) }, ranks
+      )
+    }
     return RunPlan(
       settings: settings, placement: placement, retention: retention,
       layerCount: configuration.layerCount, byteCounts: bytes,

@@ -16,7 +16,7 @@ struct StepTraffic: Equatable {
   /// - Parameters:
   ///   - slices: how the adapters are divided over the ranks.
   ///   - packsPerStep: over all ranks.
-  ///   - slabs: bytes of the slabs of a sliced base, and over how many ranks; nil for none.
+  ///   - slabs: bytes of all slices of each slab of a sliced base, and over how many ranks; nil for none.
   ///   - tiesEmbeddings: whether the head is the embedding's slab.
   init(
     slices: WeightSlices, packsPerStep: Int,

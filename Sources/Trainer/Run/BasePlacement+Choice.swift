@@ -7,14 +7,13 @@ extension BasePlacement {
   /// - Parameters:
   ///   - options: of the command.
   ///   - byteCount: of the whole base in its storage format.
-  ///   - group: the ranks; every rank gets the same kind of placement.
-  ///   - environment: has the directory for shared files.
+  ///   - opening: of the model; every rank gets the same kind of placement.
   /// - Returns: the placement, and a line for the user that says why.
   /// - Throws: when a rank or the network fails.
   static func choose(
-    _ options: ModelOptions, byteCount: Int, group: any ProcessGroup,
-    environment: ProgramEnvironment
-  ) throws(UserError) -> (placement: BasePlacement, reason: String) {
+    _ options: ModelOptions, byteCount: Int, opening: ModelOpening
+  ) throws -> (placement: BasePlacement, reason: String) {
+    let group = opening.group
     guard group.worldSize > 1 else {
       return (.own, "shard none: one rank holds the base of \(ByteText.short(byteCount))")
     }
@@ -27,7 +26,7 @@ extension BasePlacement {
       ranksPerHost: Int(hosts.map { $0[1] }.max() ?? 1),
       memoryByteCount: Int(hosts.map { $0[0] }.min() ?? 0))
     return (
-      try make(decision.placement, group: group, environment: environment, host: host),
+      try make(decision.placement, opening, host: host),
       decision.reason
     )
   }
@@ -36,23 +35,22 @@ extension BasePlacement {
   ///
   /// - Parameters:
   ///   - placement: the same on every rank.
-  ///   - group: the ranks.
-  ///   - environment: has the directory for shared files.
+  ///   - opening: of the model.
   ///   - host: the ranks of this host, where they are known.
   /// - Returns: the placement.
   /// - Throws: when a rank or the network fails.
   static func make(
-    _ placement: PlannedPlacement, group: any ProcessGroup, environment: ProgramEnvironment,
-    host: (any ProcessGroup)? = nil
-  ) throws(UserError) -> BasePlacement {
+    _ placement: PlannedPlacement, _ opening: ModelOpening, host: (any ProcessGroup)? = nil
+  ) throws -> BasePlacement {
     guard placement != .own else { return .own }
+    let group = opening.group
     let host = if let host { host } else { try group.splitByHost() }
     guard case .sliced(let ranks) = placement else {
-      return .shared(host: host, directory: "\(environment.cacheDirectory)/shared")
+      return .shared(host: host, directory: "\(opening.environment.cacheDirectory)/shared")
     }
     // Slices of a host's own copy keep gathers off the network.
     let members = ranks < group.worldSize ? host : group
-    return .sharded(group: try members.makeBackgroundGroup())
+    return .sharded(try opening.transport.makeCollectives(members, opening.backend))
   }
 
   /// Where the base goes, from numbers alone.

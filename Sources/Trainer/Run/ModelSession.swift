@@ -36,6 +36,7 @@ struct ModelOpening {
   let options: ModelOptions
   let directory: String
   let backend: any Backend
+  let transport: Transport
   let description: LoadedBase.Description
   let group: any ProcessGroup
   let environment: ProgramEnvironment
@@ -68,6 +69,10 @@ struct ModelOpening {
       "accelerate-swift \(programVersion): \(group.worldSize) "
         + "\(group.worldSize == 1 ? "rank" : "ranks"), \(backend.summary)")
     if let remark { reporter.note(remark) }
+    let (transport, notes) = try Transport.choose(
+      options.collectives, group: group, backend: backend, environment: environment)
+    self.transport = transport
+    for note in notes { reporter.note(note) }
     description = try LoadedBase.Description(
       directory: directory, quantization: options.quantizationSettings, backend: backend)
     if SyntheticWeights.path(in: directory) != nil {
@@ -94,7 +99,7 @@ struct ModelSession {
     let opening = try ModelOpening(
       options, directory: directory, group: group, environment: environment)
     let (placement, reason) = try BasePlacement.choose(
-      options, byteCount: opening.description.byteCount, group: group, environment: environment)
+      options, byteCount: opening.description.byteCount, opening: opening)
     try self.init(opening, placement: placement, reason: reason)
   }
 

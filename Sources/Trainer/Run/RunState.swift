@@ -19,7 +19,8 @@ struct RunState {
   private static let changeableSettings: Set<String> = [
     "output", "eval-data", "cache", "no-cache", "eval-steps", "save-steps", "logging-steps",
     "keep-checkpoints",
-    "max-steps", "epochs", "threads", "device", "shard", "shard-group", "gradient-checkpointing",
+    "max-steps", "epochs", "threads", "device", "collectives", "shard", "shard-group",
+    "gradient-checkpointing",
     "model", "data",
     "init-adapter",
   ]

@@ -89,16 +89,21 @@ struct TrainRun {
         "warning: samples of up to \(longest) tokens, but the model was made for "
           + "\(shape.positionCount)\n  fix: lower --max-length")
     }
+    // Before memory is looked at: what collectives take for themselves is gone then, and known.
+    let freeBefore = try opening.backend.freeByteCount() ?? 0
+    let collectives =
+      group.worldSize > 1 ? try opening.transport.makeCollectives(group, opening.backend) : nil
+    let collectivesByteCount = max(0, try freeBefore - (opening.backend.freeByteCount() ?? 0))
     let memory = try MemoryCheck(
       configuration: configuration, opening: opening, source: source, packs: plan,
       training: training, evaluation: evaluation, questions: texts, positionCount: longest,
-      heldBefore: heldBefore
+      heldBefore: heldBefore, collectivesByteCount: collectivesByteCount
     ).run()
     makeTable = memory.makeTable
 
     let session = try ModelSession(
       opening,
-      placement: BasePlacement.make(memory.plan.placement, group: group, environment: environment),
+      placement: BasePlacement.make(memory.plan.placement, opening),
       reason: memory.reason)
     let output = try prepareOutput()
     var state = try RunState(
@@ -111,7 +116,7 @@ struct TrainRun {
     let exchange = try GradientExchange(
       group: group, slices: slices,
       maximumPackCount: min(configuration.packsPerStep, training.dataset.samples.count),
-      backend: session.backend)
+      backend: session.backend, collectives: collectives)
     let weights = try session.makeWeights(source.layout, state.takeWeights())
     let arena = try session.makeArena(byteCount: memory.plan(.activations))
     let model = try session.makeModel(

@@ -69,7 +69,8 @@ extension SelfTestCheck {
       let trial = Trial(model, stage)
       let whole = try trial.result(on: stage.group, stage)
       let members = try stage.group.split(color: 0)
-      let sliced = try trial.result(on: stage.group, placement: .sharded(group: members), stage)
+      let collectives = try HostCollectives(members, backend: try stage.backend(model))
+      let sliced = try trial.result(on: stage.group, placement: .sharded(collectives), stage)
       try members.shutdown()
       return SelfTestOutcome(
         difference: sliced.difference(from: whole),

@@ -1,23 +1,23 @@
-import DistributedTraining
-import Glibc
-import Support
+package import DistributedTraining
+internal import Glibc
+package import Support
 
 /// Ranks that are threads of one process, so that a test can tamper with what they send.
-final class ThreadGroup: ProcessGroup {
+package final class ThreadGroup: ProcessGroup {
   /// Which collective delivered bytes.
-  enum Collective: Sendable { case allGather, allToAll, broadcast }
+  package enum Collective: Sendable { case allGather, allToAll, broadcast }
 
   /// Sees what a collective delivers to a rank, and may change it. The depth counts the splits
   /// that led to the group.
-  typealias Tamper =
+  package typealias Tamper =
     @Sendable (
       _ collective: Collective, _ rank: Int, _ depth: Int, _ bytes: inout [UInt8]
     ) -> Void
 
-  let rank: Int
-  let worldSize: Int
-  var localRank: Int { rank }
-  var localWorldSize: Int { worldSize }
+  package let rank: Int
+  package let worldSize: Int
+  package var localRank: Int { rank }
+  package var localWorldSize: Int { worldSize }
   private let board: Board
   private let depth: Int
   private let tamper: Tamper?
@@ -38,12 +38,12 @@ final class ThreadGroup: ProcessGroup {
     counts = Counts()
   }
 
-  var bytesSent: Int { counts.sent }
+  package var bytesSent: Int { counts.sent }
 
   /// Runs `body` on so many ranks and waits for all of them.
   ///
   /// - Returns: what each rank returned or threw.
-  static func run<Value: Sendable>(
+  package static func run<Value: Sendable>(
     ranks: Int, tamper: Tamper? = nil,
     _ body: @escaping @Sendable (ThreadGroup) throws -> Value
   ) -> [Result<Value, any Error>] {
@@ -64,7 +64,7 @@ final class ThreadGroup: ProcessGroup {
 
   // MARK: Collectives
 
-  func allGatherV(
+  package func allGatherV(
     _ send: UnsafeRawBufferPointer, into receive: UnsafeMutableRawBufferPointer, counts: [Int]
   ) throws(UserError) {
     let all = try board.exchange(rank, [unsafe Array(send)])
@@ -75,7 +75,7 @@ final class ThreadGroup: ProcessGroup {
     unsafe receive.copyBytes(from: bytes)
   }
 
-  func allToAllV(
+  package func allToAllV(
     _ send: UnsafeRawBufferPointer, sendCounts: [Int], sendOffsets: [Int],
     into receive: UnsafeMutableRawBufferPointer, receiveCounts: [Int], receiveOffsets: [Int]
   ) throws(UserError) {
@@ -94,7 +94,7 @@ final class ThreadGroup: ProcessGroup {
     }
   }
 
-  func broadcast(_ bytes: UnsafeMutableRawBufferPointer, from root: Int) throws(UserError) {
+  package func broadcast(_ bytes: UnsafeMutableRawBufferPointer, from root: Int) throws(UserError) {
     let all = try board.exchange(rank, [unsafe Array(bytes)])
     guard rank != root else {
       counts.sent += bytes.count * (worldSize - 1)
@@ -105,9 +105,9 @@ final class ThreadGroup: ProcessGroup {
     unsafe bytes.copyBytes(from: received)
   }
 
-  func barrier() throws(UserError) { _ = try board.exchange(rank, []) }
+  package func barrier() throws(UserError) { _ = try board.exchange(rank, []) }
 
-  func split(color: Int) throws(UserError) -> any ProcessGroup {
+  package func split(color: Int) throws(UserError) -> any ProcessGroup {
     let colors = try board.exchange(rank, [[UInt8(color)]]).map { $0[0][0] }
     counts.splits += 1
     let members = colors.indices.filter { colors[$0] == UInt8(color) }
@@ -116,7 +116,7 @@ final class ThreadGroup: ProcessGroup {
       rank: members.firstIndex(of: rank) ?? 0, board: part, depth: depth + 1, tamper: tamper)
   }
 
-  func shutdown() throws(UserError) {}
+  package func shutdown() throws(UserError) {}
 }
 
 /// Where ranks leave what they send until all have read it.

@@ -1,0 +1,89 @@
+import CUDAEmulation
+import Compute
+import ComputeCUDA
+import DistributedTraining
+import Glibc
+import Support
+import Testing
+
+/// A driver whose kernels the emulation runs, one that lacks a function, and an NCCL between threads,
+/// compiled for the tests from the folder FakeDriver.
+enum FakeLibraries {
+  /// Where they lie, built once; nil without a C compiler.
+  static let folder: String? = {
+    let path = "/tmp/accelerate-swift-driver-\(UInt64.random(in: 0 ... .max))"
+    let sources = FileSystem.parent(of: #filePath) + "/FakeDriver"
+    let libraries = [
+      ("libcuda.so.1", "driver.c", []), ("libcuda-old.so.1", "driver.c", ["-DFAKE_OLD"]),
+      ("libnccl.so.2", "nccl.c", []),
+    ]
+    do {
+      try FileSystem.makeDirectories(path)
+      for (name, source, flags) in libraries {
+        var environment = KernelFile.environment()
+        environment["PATH"] = (environment["PATH"] ?? "/usr/bin:/bin") + ":/opt/swift/usr/bin"
+        let command =
+          ["/usr/bin/env", "clang", "-shared", "-fPIC", "-O1", "-pthread", "-o", "\(path)/\(name)"]
+          + flags
+        let child = ChildProcess(
+          program: command[0], arguments: command + ["\(sources)/\(source)"],
+          environment: environment)
+        var status: Int32 = 0
+        let process = try child.start()
+        while unsafe waitpid(process, &status, 0) < 0 && errno == EINTR {}
+        if status != 0 { return nil }
+      }
+      return path
+    } catch {
+      return nil
+    }
+  }()
+
+  static let nvrtcFolder: String? = CompileTests.compiler.map { FileSystem.parent(of: $0.path) }
+
+  /// The driver, whose kernels the emulation runs from now on.
+  static func openDriver() throws {
+    typealias Launcher =
+      @convention(c) (
+        UnsafePointer<CChar>, UnsafePointer<UInt32>, UInt32, UInt32,
+        UnsafeMutablePointer<UnsafeMutableRawPointer?>
+      ) -> Int32
+    typealias Setter = @convention(c) (Launcher) -> Void
+    let setLauncher = unsafe unsafeBitCast(
+      try address("fake_set_launcher", in: .driver), to: Setter.self)
+    unsafe setLauncher { kernel, grid, threads, sharedBytes, arguments in
+      var message = [CChar](repeating: 0, count: 256)
+      let size = unsafe cuda_emulation_size(x: grid[0], y: grid[1], z: grid[2])
+      let isFine = unsafe cuda_emulation_launch(
+        kernel, size, threads, Int(sharedBytes), arguments, 3,
+        cuda_emulation_fault(kind: cuda_emulation_no_fault, number: 0), &message, message.count)
+      return isFine ? 0 : 719
+    }
+  }
+
+  enum Library: String {
+    case driver = "libcuda.so.1"
+    case nccl = "libnccl.so.2"
+  }
+
+  private static func address(_ name: String, in library: Library) throws
+    -> UnsafeMutableRawPointer
+  {
+    let path = "\(try #require(folder))/\(library.rawValue)"
+    guard let handle = unsafe dlopen(path, RTLD_NOW | RTLD_GLOBAL),
+      let address = unsafe dlsym(handle, name)
+    else { throw ComputeError("\(path) has no \(name)") }
+    return unsafe address
+  }
+
+  /// Calls a function that takes a number.
+  static func call(_ name: String, _ number: Int32, in library: Library) throws {
+    unsafe unsafeBitCast(
+      try address(name, in: library), to: (@convention(c) (Int32) -> Void).self)(number)
+  }
+
+  /// What a function returns that takes nothing.
+  static func ask(_ name: String, in library: Library) throws -> Int {
+    unsafe unsafeBitCast(try address(name, in: library), to: (@convention(c) () -> Int).self)()
+  }
+}
