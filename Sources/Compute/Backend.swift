@@ -61,6 +61,17 @@ package protocol Backend: AnyObject, Sendable {
   /// `out = scaling * x M`, or `+=`; `x [T, N]`, `matrix [N, C]` float32, `out [T, C]`.
   func matmul(_ x: Tensor, _ matrix: Tensor, scaling: Float, out: Tensor, accumulate: Bool)
     throws(ComputeError)
+  /// Chooses how products of these sizes are computed, where that is a choice.
+  ///
+  /// - Parameters:
+  ///   - sizes: of all products of a run.
+  ///   - known: choices of an earlier run; those of an equal device and library are kept.
+  /// - Returns: the choices, the same for equal devices and libraries; nil where there are none to make.
+  /// - Throws: ``ComputeError`` if the device fails.
+  func chooseProducts(_ sizes: [ProductSizes], keeping known: ProductChoices?)
+    throws(ComputeError) -> ProductChoices?
+  /// Computes products as was chosen on another rank; those of other sizes fail from then on.
+  func adoptProducts(_ choices: ProductChoices) throws(ComputeError)
   /// Parameter gradient: `gradient += scaling * dy^T x`; `[N, C] += [T, N]^T [T, C]`, float32,
   /// summed over fixed chunks of tokens in order.
   func accumulateOuterProduct(

@@ -119,7 +119,7 @@ extension CUDABackend {
     let product = unsafe LibraryProduct(
       m: M, n: N, k: K, lda: K, ldb: b.columns, isBFloat16: false, transposesB: transposesB,
       accumulates: accumulate, scaling: scaling, a: a.address, b: b.address, c: out.address)
-    if unsafe try device.multiply(product) { return try addBias(bias, to: out) }
+    if unsafe try products?.multiply(product) ?? false { return try addBias(bias, to: out) }
     try launch(
       transposesB ? "product_nt" : "product_nn", LaunchGrid((N + 63) / 64, (M + 63) / 64),
       [
@@ -142,7 +142,7 @@ extension CUDABackend {
       m: M, n: N, k: transposesB ? a.columns : bRows, lda: a.columns, ldb: b.columns,
       isBFloat16: true, transposesB: transposesB, accumulates: accumulate, scaling: 1,
       a: a.address, b: b.address, c: out.address)
-    if unsafe try device.multiply(product) { return try addBias(bias, to: out) }
+    if unsafe try products?.multiply(product) ?? false { return try addBias(bias, to: out) }
     // Three stages of tiles, rows 8 elements longer than the tile; see products_bf16.cu.
     let tileElements = 128 * 40 + (transposesB ? 128 * 40 : 32 * 136)
     try launch(

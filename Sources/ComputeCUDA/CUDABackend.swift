@@ -12,6 +12,8 @@ package final class CUDABackend: Backend {
   package let hasHostMemory = false
   let device: any CUDADevice
   let workspace: CUDAWorkspace
+  /// The algorithms of the device's library; nil where own kernels multiply.
+  let products: ProductTable?
   /// The blocks of the last attention, whose samples are those of the next layer's.
   let attentionBlocks = Mutex<AttentionBlocks?>(nil)
   /// Values and bounds of the 8-bit dynamic code, one after the other.
@@ -25,6 +27,7 @@ package final class CUDABackend: Backend {
     self.device = device
     self.precision = precision
     workspace = CUDAWorkspace(device)
+    products = device.library.map { ProductTable($0, Self.noChoices(device)) }
     let tables = DynamicCode.values + DynamicCode.bounds
     dynamicCode = Tensor(
       storage: try device.allocate(byteCount: 4 * tables.count), columns: tables.count)

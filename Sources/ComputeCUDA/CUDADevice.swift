@@ -21,10 +21,10 @@ package protocol CUDADevice: AnyObject, Sendable {
   func launch(
     _ kernel: String, grid: LaunchGrid, sharedByteCount: Int, _ arguments: [KernelArgument])
     throws(ComputeError)
-  /// Computes a product with a library, where there is one.
-  ///
-  /// - Returns: whether there is.
-  func multiply(_ product: LibraryProduct) throws(ComputeError) -> Bool
+  /// Multiplies matrices, where there is one; own kernels do where there is none.
+  var library: (any ProductLibrary)? { get }
+  /// The GPU and its driver, for choices that depend on them.
+  var identity: (device: String, driver: String) { get }
   /// Waits for everything that was started.
   func synchronize() throws(ComputeError)
   /// How long the device works on what `work` starts.
@@ -82,19 +82,6 @@ package struct LaunchGrid: Sendable, Equatable {
     self.y = y
     self.z = z
   }
-}
-
-/// `c = scaling a op(b)`, or `c +=`, of row-major matrices; b is `[n, k]` where `transposesB`.
-@unsafe package struct LibraryProduct {
-  package var (m, n, k) = (0, 0, 0)
-  package var (lda, ldb) = (0, 0)
-  package var isBFloat16: Bool
-  package var transposesB: Bool
-  package var accumulates: Bool
-  package var scaling: Float
-  package var a: UnsafeMutableRawPointer
-  package var b: UnsafeMutableRawPointer
-  package var c: UnsafeMutableRawPointer
 }
 
 /// One argument of a kernel: its bytes as the kernel's parameter has them.

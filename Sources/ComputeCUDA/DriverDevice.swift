@@ -16,7 +16,8 @@ internal import Synchronization
   private let functions: [String: UnsafeMutableRawPointer]
   /// The largest dynamic shared memory that each kernel was allowed so far.
   private let sharedByteCounts = Mutex<[String: Int]>([:])
-  private let library: ProductLibrary?
+  package let library: (any ProductLibrary)?
+  package let identity: (device: String, driver: String)
 
   /// Dynamic shared memory that needs no permission.
   private static let freeSharedByteCount = 48 * 1024
@@ -85,11 +86,15 @@ internal import Synchronization
       }
     }
     unsafe self.functions = unsafe functions
-    library = try unsafe ProductLibrary(search, stream: stream)
+    library = try unsafe CuBLASLt(search, context: context, stream: stream)
+    identity = (
+      "\(gpu.name), sm_\(gpu.capability), \(gpu.multiprocessorCount) multiprocessors",
+      "for CUDA \(driver.versionText)"
+    )
     summary =
       "cuda, \(gpu.name) (sm_\(gpu.capability)), driver for CUDA \(driver.versionText), NVRTC "
       + "\(compiler.version.major).\(compiler.version.minor), "
-      + (library.map { "cuBLASLt \($0.version)" } ?? "products by own kernels")
+      + (library?.name ?? "products by own kernels")
   }
 
   private static func require(_ code: Int32, _ work: String) throws(UserError) {
@@ -188,12 +193,6 @@ internal import Synchronization
     try require(code, kernel)
   }
 
-  package func multiply(_ product: LibraryProduct) throws(ComputeError) -> Bool {
-    guard let library else { return false }
-    unsafe ccuda_set_context(context)
-    return unsafe try library.multiply(product)
-  }
-
   package func milliseconds(_ work: () throws -> Void) throws -> Double {
     unsafe ccuda_set_context(context)
     var events: (UnsafeMutableRawPointer?, UnsafeMutableRawPointer?) = (nil, nil)
@@ -232,6 +231,7 @@ package struct CUDADriver: Sendable {
     /// Compute capability, 90 for 9.0.
     package let capability: Int
     package let byteCount: Int
+    package let multiprocessorCount: Int
   }
 
   /// Finds and opens the driver.
@@ -261,13 +261,16 @@ package struct CUDADriver: Sendable {
   }
 
   package func description(_ ordinal: Int32) throws(UserError) -> GPU {
-    var (major, minor, bytes) = (Int32(0), Int32(0), 0)
+    var (major, minor, multiprocessors, bytes) = (Int32(0), Int32(0), Int32(0), 0)
     let name = unsafe text { unsafe _ = ccuda_device_name(ordinal, $0, Int32($1)) }
     guard
       unsafe ccuda_device_attribute(75, ordinal, &major) == 0,
       unsafe ccuda_device_attribute(76, ordinal, &minor) == 0,
+      unsafe ccuda_device_attribute(16, ordinal, &multiprocessors) == 0,
       unsafe ccuda_device_memory(ordinal, &bytes) == 0
     else { throw UserError(.system, at: path, "the driver does not describe GPU \(ordinal)") }
-    return GPU(name: name, capability: Int(10 * major + minor), byteCount: bytes)
+    return GPU(
+      name: name, capability: Int(10 * major + minor), byteCount: bytes,
+      multiprocessorCount: Int(multiprocessors))
   }
 }

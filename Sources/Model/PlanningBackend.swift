@@ -42,10 +42,14 @@ package final class PlanningBackend: Backend {
   }
   package func matmulTransposed(
     _ x: Tensor, _ matrix: Tensor, scaling: Float, out: Tensor, accumulate: Bool
-  ) throws(ComputeError) {}
+  ) throws(ComputeError) {
+    meter?.product(x, matrix, transposes: true)
+  }
   package func matmul(
     _ x: Tensor, _ matrix: Tensor, scaling: Float, out: Tensor, accumulate: Bool
-  ) throws(ComputeError) {}
+  ) throws(ComputeError) {
+    meter?.product(x, matrix, transposes: false)
+  }
   package func accumulateOuterProduct(
     _ dy: Tensor, _ x: Tensor, scaling: Float, gradient: Tensor
   ) throws(ComputeError) {}

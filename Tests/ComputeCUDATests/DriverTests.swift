@@ -13,41 +13,11 @@ import Testing
 /// The driver's code path over a driver without a GPU, and what the program says of drivers and
 /// compilers that cannot be used.
 @Suite(.serialized) struct DriverTests {
-  /// The fake driver and one that lacks a function, built once; nil without a C compiler.
-  private static let folder: String? = {
-    let path = "/tmp/accelerate-swift-driver-\(UInt64.random(in: 0 ... .max))"
-    let source = FileSystem.parent(of: #filePath) + "/FakeDriver/driver.c"
-    do {
-      try FileSystem.makeDirectories(path)
-      for (name, flags) in [("libcuda.so.1", []), ("libcuda-old.so.1", ["-DFAKE_OLD"])] {
-        var environment = KernelFile.environment()
-        environment["PATH"] = (environment["PATH"] ?? "/usr/bin:/bin") + ":/opt/swift/usr/bin"
-        let command =
-          ["/usr/bin/env", "clang", "-shared", "-fPIC", "-O1", "-o", "\(path)/\(name)"] + flags
-        let child = ChildProcess(
-          program: command[0], arguments: command + [source], environment: environment)
-        var status: Int32 = 0
-        let process = try child.start()
-        while unsafe waitpid(process, &status, 0) < 0 && errno == EINTR {}
-        if status != 0 { return nil }
-      }
-      return path
-    } catch {
-      return nil
-    }
-  }()
-  private static let nvrtcFolder: String? = CompileTests.compiler.map {
-    FileSystem.parent(of: $0.path)
-  }
+  private static let folder = FakeLibraries.folder
+  private static let nvrtcFolder = FakeLibraries.nvrtcFolder
 
   private static func environment(_ changes: [String: String] = [:]) -> [String: String?] {
-    var variables = [
-      CUDALibrary.driver.variable: "\(folder ?? "")/libcuda.so.1",
-      LibrarySearch.foldersVariable: nvrtcFolder ?? "", "XDG_CACHE_HOME": folder ?? "",
-      "ACCELERATE_THREADS": "1",
-    ]
-    for (name, value) in changes { variables[name] = value }
-    return variables
+    FakeLibraries.environment(changes)
   }
 
   /// What the program says when it takes the GPU for a command, and fails.
@@ -61,11 +31,13 @@ import Testing
   // MARK: The code path
 
   /// Allocation, copies, launches with their arguments, shared memory and events: the operations of
-  /// the program on ``DriverDevice``, whose kernels the emulation runs.
+  /// the program on ``DriverDevice``, whose kernels the emulation runs; products by own kernels and by
+  /// a stand-in for cuBLASLt.
   @Test(
     .enabled(
-      if: folder != nil && nvrtcFolder != nil, "needs clang and NVRTC (scripts/fetch-nvrtc.sh)"))
-  func operationsThroughTheDriver() throws {
+      if: folder != nil && nvrtcFolder != nil, "needs clang and NVRTC (scripts/fetch-nvrtc.sh)"),
+    arguments: [false, true])
+  func operationsThroughTheDriver(hasLibrary: Bool) throws {
     let folder = try #require(Self.folder)
     let path = "\(folder)/libcuda.so.1"
     guard let library = unsafe dlopen(path, RTLD_NOW) else {
@@ -90,6 +62,7 @@ import Testing
     }
     let search = LibrarySearch([
       CUDALibrary.driver.variable: path,
+      CUDALibrary.cuBLASLt.variable: hasLibrary ? FakeLibraries.cuBLASLt : "none",
       LibrarySearch.foldersVariable: try #require(Self.nvrtcFolder),
     ])
     let used = unsafe unsafeBitCast(
@@ -101,9 +74,12 @@ import Testing
       let device = try DriverDevice(
         localRank: 0, search: search, cacheDirectory: "\(folder)/accelerate-swift")
       #expect(device.summary.hasPrefix("cuda, Fake 0 (sm_90), driver for CUDA 13.0, NVRTC 13."))
+      #expect(
+        device.summary.hasSuffix(hasLibrary ? "cuBLASLt 13.1.0" : "products by own kernels"))
+      #expect(device.identity.device == "Fake 0, sm_90, 132 multiprocessors")
       #expect(abs((device.limits.bytesPerSecond ?? 0) / 3352e9 - 1) < 0.001)
       #expect(abs((device.limits.operationsPerSecond ?? 0) / 989e12 - 1) < 0.001)
-      #expect(try device.freeByteCount() == 80_000_000_000 - before)
+      #expect(try device.freeByteCount() == 80_000_000_000 - before - (hasLibrary ? 32 << 20 : 0))
       for check in OperationCheck.all {
         let result = try check.compare(
           CUDABackend(device: device, precision: check.precision),
@@ -116,7 +92,7 @@ import Testing
       #expect(time == 1.5)
     }
     // Everything was given back.
-    #expect(used() == before)
+    #expect(used() == before + (hasLibrary ? 32 << 20 : 0))
     #expect(events() == 0)
   }
 

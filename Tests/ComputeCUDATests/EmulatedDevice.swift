@@ -16,9 +16,17 @@ final class EmulatedDevice: CUDADevice {
   /// A mistake in one kernel.
   private let fault: (kernel: String, fault: cuda_emulation_fault)?
 
-  init(seed: UInt64 = 1, fault: (kernel: String, fault: cuda_emulation_fault)? = nil) {
+  let library: (any ProductLibrary)?
+  let identity: (device: String, driver: String)
+
+  init(
+    seed: UInt64 = 1, fault: (kernel: String, fault: cuda_emulation_fault)? = nil,
+    library: (any ProductLibrary)? = nil, name: String = "emulated"
+  ) {
     self.seed = seed
     self.fault = fault
+    self.library = library
+    identity = (name, "none")
   }
 
   func hasRun(_ kernel: String) -> Bool { used.withLock { $0.contains(kernel) } }
@@ -66,8 +74,6 @@ final class EmulatedDevice: CUDADevice {
       throw ComputeError(String(decoding: text, as: UTF8.self))
     }
   }
-
-  func multiply(_ product: LibraryProduct) throws(ComputeError) -> Bool { false }
 
   func synchronize() throws(ComputeError) {}
   func milliseconds(_ work: () throws -> Void) throws -> Double {

@@ -149,7 +149,7 @@ struct Planner {
       layerCount: configuration.layerCount, byteCounts: bytes,
       traffic: StepTraffic(
         slices: slices, packsPerStep: settings.packsPerStep, slabs: sliced,
-        tiesEmbeddings: configuration.tiesEmbeddings))
+        tiesEmbeddings: configuration.tiesEmbeddings), products: meter?.products ?? [])
   }
 
   /// What of a slab lies with the first rank, which has the largest slices.

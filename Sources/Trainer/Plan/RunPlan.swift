@@ -1,3 +1,4 @@
+internal import Compute
 internal import DistributedTraining
 internal import Model
 
@@ -31,6 +32,8 @@ struct RunPlan {
   let layerCount: Int
   let byteCounts: [Part: Int]
   let traffic: StepTraffic
+  /// What the device leaves to a library.
+  let products: [ProductSizes]
 
   func callAsFunction(_ part: Part) -> Int { byteCounts[part] ?? 0 }
 

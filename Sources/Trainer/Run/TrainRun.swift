@@ -105,6 +105,9 @@ struct TrainRun {
       configuration: used, output: output, values: source.takeValues(),
       layout: source.layout, training: training, base: opening.description, group: group,
       reporter: reporter)
+    let products = try ProductAgreement.settle(
+      memory.plan.products, known: state.products, backend: session.backend, group: group,
+      reporter: reporter)
     var questions = texts
     questions?.isLockStep = session.placement.isLockStep
     let slices = WeightSlices(parts: source.layout.parts, worldSize: group.worldSize)
@@ -139,7 +142,8 @@ struct TrainRun {
 
     let files = RunFiles(
       output: output, layout: source.layout, family: shape.architecture,
-      baseModel: configuration.base.model ?? "accelerate-swift-demo", identity: state.identity)
+      baseModel: configuration.base.model ?? "accelerate-swift-demo", identity: state.identity,
+      products: products)
     if group.rank == 0 {
       try files.writeSettings(
         used, output: output, tokenizer: training.tokenizer, modelDirectory: modelDirectory)
