@@ -9,6 +9,10 @@ package protocol CUDADevice: AnyObject, Sendable {
   var summary: String { get }
   /// Bytes of memory that are free now.
   func freeByteCount() throws(ComputeError) -> Int
+  /// The most bytes of ``allocate(byteCount:)`` that there were at one time.
+  var peakByteCount: Int { get }
+  /// Which GPU of this host it is.
+  var memoryName: String { get }
   /// Zeroed memory.
   func allocate(byteCount: Int) throws(ComputeError) -> Storage
   /// Sets bytes to zero.

@@ -14,7 +14,7 @@ internal import Synchronization
   private let context: UnsafeMutableRawPointer
   private let stream: UnsafeMutableRawPointer
   private let workspace: UnsafeMutableRawPointer
-  static let workspaceByteCount = 32 << 20
+  private let workspaceByteCount = 32 << 20
   /// Addresses of what cuBLASLt is told of a shape.
   private let layouts = Mutex<[ProductShape: UInt]>([:])
 
@@ -47,7 +47,7 @@ internal import Synchronization
       (nil, nil)
     let code = unsafe ccuda_cublaslt_create(&handle)
     guard code == 0, let handle = unsafe handle,
-      unsafe ccuda_allocate(&workspace, Self.workspaceByteCount) == 0,
+      unsafe ccuda_allocate(&workspace, workspaceByteCount) == 0,
       let workspace = unsafe workspace
     else { throw UserError(.system, at: "cuBLASLt", "it cannot be started: status \(code)") }
     unsafe self.handle = handle
@@ -86,7 +86,7 @@ internal import Synchronization
     var count: Int32 = 0
     let code = unsafe withLayouts(key.shape) { layouts in
       unsafe ccuda_cublaslt_propose(
-        handle, layouts, Int64(key.rows), UInt32(ProductShape.alignment), Self.workspaceByteCount,
+        handle, layouts, Int64(key.rows), UInt32(ProductShape.alignment), workspaceByteCount,
         &algorithms, Int32(algorithms.count), &count)
     }
     guard code == 0 else { throw ComputeError("\(name) proposes no algorithm: status \(code)") }
@@ -106,7 +106,7 @@ internal import Synchronization
     guard var stored = stored(algorithm) else { return false }
     return unsafe withLayouts(shape) { layouts in
       unsafe ccuda_cublaslt_check(
-        handle, layouts, Int64(rows), &stored, Self.workspaceByteCount)
+        handle, layouts, Int64(rows), &stored, workspaceByteCount)
     } == 0
   }
 
@@ -117,7 +117,7 @@ internal import Synchronization
     let code = unsafe withLayouts(shape) { layouts in
       unsafe ccuda_cublaslt_multiply(
         handle, layouts, Int64(product.m), product.scaling, product.accumulates, &stored,
-        product.a, product.b, product.c, workspace, Self.workspaceByteCount, stream)
+        product.a, product.b, product.c, workspace, workspaceByteCount, stream)
     }
     guard code == 0 else { throw ComputeError("a product by \(name) failed: status \(code)") }
   }

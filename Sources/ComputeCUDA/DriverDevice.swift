@@ -10,10 +10,14 @@ internal import Synchronization
 @safe package final class DriverDevice: CUDADevice, @unchecked Sendable {
   package let summary: String
   package let totalByteCount: Int
+  package let memoryName: String
   package let limits: DeviceLimits
   private let context: UnsafeMutableRawPointer
   private let stream: UnsafeMutableRawPointer
   private let functions: [String: UnsafeMutableRawPointer]
+  /// Bytes that are held, and the most that were.
+  private let memory = Mutex((held: 0, peak: 0))
+  package var peakByteCount: Int { memory.withLock { $0.peak } }
   /// The largest dynamic shared memory that each kernel was allowed so far.
   private let sharedByteCounts = Mutex<[String: Int]>([:])
   package let library: (any ProductLibrary)?
@@ -30,8 +34,11 @@ internal import Synchronization
   ///   - localRank: number of this process on its host; processes beyond the number of GPUs share.
   ///   - search: where libraries are looked for.
   ///   - cacheDirectory: for compiled kernels.
+  ///   - didMove: called now and then; compiling may take long on a busy machine.
   /// - Throws: ``UserError`` that says what is missing or too old.
-  package init(localRank: Int, search: LibrarySearch, cacheDirectory: String) throws(UserError) {
+  package init(
+    localRank: Int, search: LibrarySearch, cacheDirectory: String, didMove: () -> Void = {}
+  ) throws(UserError) {
     let driver = try CUDADriver(search)
     guard driver.deviceCount > 0 else {
       throw UserError(
@@ -69,6 +76,8 @@ internal import Synchronization
     unsafe self.context = context
     unsafe self.stream = stream
     totalByteCount = gpu.byteCount
+    memoryName =
+      "GPU \(ordinal)" + (driver.pciAddress(Int32(ordinal)).map { " at \($0)" } ?? "")
     limits = driver.limits(Int32(ordinal), capability: gpu.capability)
 
     var functions: [String: UnsafeMutableRawPointer] = unsafe [:]
@@ -76,6 +85,7 @@ internal import Synchronization
     for source in KernelCatalog.sources {
       let cubin = try cache.cubin(
         source, architecture: "sm_\(gpu.capability)", compiler: compiler)
+      didMove()
       var module: UnsafeMutableRawPointer?
       try unsafe Self.require(ccuda_load_module(cubin, &module), "loading \(source.name)")
       for kernel in KernelCatalog.kernels.values where kernel.file == source.name {
@@ -133,10 +143,15 @@ internal import Synchronization
     try require(code, "allocating \(byteCount) bytes")
     guard let address = unsafe address else { throw ComputeError("the GPU gave no memory") }
     try unsafe require(ccuda_set_zero(address, byteCount, stream), "clearing memory")
+    memory.withLock {
+      $0.held += byteCount
+      $0.peak = max($0.peak, $0.held)
+    }
     // Bits of an address, which a closure may take along.
     let bits = UInt(bitPattern: address)
     let device = self
     return unsafe Storage(deviceAddress: address, byteCount: byteCount) {
+      device.memory.withLock { $0.held -= byteCount }
       unsafe ccuda_set_context(device.context)
       unsafe ccuda_free(UnsafeMutableRawPointer(bitPattern: bits))
     }

@@ -9,9 +9,11 @@ import TestSupport
 /// threads and blocks.
 final class EmulatedDevice: CUDADevice {
   let summary = "emulated"
+  let memoryName = "emulated"
   private let launches = Atomic<UInt64>(0)
   /// Names of the kernels that ran.
   private let used = Mutex<Set<String>>([])
+  private let memory = Mutex((allocations: 0, held: 0, peak: 0))
   private let seed: UInt64
   /// A mistake in one kernel.
   private let fault: (kernel: String, fault: cuda_emulation_fault)?
@@ -31,6 +33,10 @@ final class EmulatedDevice: CUDADevice {
 
   func hasRun(_ kernel: String) -> Bool { used.withLock { $0.contains(kernel) } }
 
+  /// How often memory was taken.
+  var allocationCount: Int { memory.withLock { $0.allocations } }
+  var peakByteCount: Int { memory.withLock { $0.peak } }
+
   func freeByteCount() throws(ComputeError) -> Int { 1 << 30 }
 
   func allocate(byteCount: Int) throws(ComputeError) -> Storage {
@@ -38,7 +44,14 @@ final class EmulatedDevice: CUDADevice {
       throw ComputeError("no memory")
     }
     let bits = UInt(bitPattern: address)
+    memory.withLock {
+      $0.allocations += 1
+      $0.held += byteCount
+      $0.peak = max($0.peak, $0.held)
+    }
+    let device = self
     return unsafe Storage(deviceAddress: address, byteCount: byteCount) {
+      device.memory.withLock { $0.held -= byteCount }
       unsafe cuda_emulation_free(UnsafeMutableRawPointer(bitPattern: bits), byteCount)
     }
   }

@@ -12,43 +12,10 @@ import Testing
     if: FakeLibraries.folder != nil && FakeLibraries.nvrtcFolder != nil,
     "needs clang and NVRTC (scripts/fetch-nvrtc.sh)"))
 struct ProductRunTests {
-  /// A folder for runs, removed at the end.
-  private final class Place {
-    let path = "/tmp/accelerate-swift-products-\(UInt64.random(in: 0 ... .max))"
-    init() throws { try FileSystem.makeDirectories(path) }
-    deinit { try? FileSystem.remove(path) }
-
-    func train(_ flags: [String] = [], _ changes: [String: String] = [:]) throws -> ProgramRun {
-      let tests = FileSystem.parent(of: FileSystem.parent(of: #filePath))
-      var variables = [
-        CUDALibrary.cuBLASLt.variable: FakeLibraries.cuBLASLt, "FAKE_LT_LOG": "\(path)/log",
-      ]
-      variables.merge(changes) { $1 }
-      return try ProgramRun(
-        [
-          "launch", "--nproc", "2", "train", "--device", "cuda", "--model",
-          "synthetic:\(tests)/Fixtures/models/llama-tied-head/config.json", "--data",
-          "synthetic:8x13", "--train-on", "all", "--max-length", "16", "--packs-per-step", "4",
-          "--lora-r", "4", "--save-steps", "1", "--output", "\(path)/run",
-        ] + flags, environment: FakeLibraries.environment(variables))
-    }
-
-    /// Algorithms that each process used since this was asked last.
-    func takeLogs() throws -> [Set<String>] {
-      let names = try FileSystem.list(path).filter { $0.hasPrefix("log.") }
-      return try names.map { name in
-        let lines = try FileSystem.readText("\(path)/\(name)").split(separator: "\n")
-        try FileSystem.remove("\(path)/\(name)")
-        return Set(lines.map(String.init))
-      }
-    }
-
-    func choices(_ folder: String = "") throws -> (choices: ProductChoices, text: String) {
-      let file = "\(path)/run/\(folder)products.json"
-      let text = try FileSystem.readText(file)
-      return (try ProductChoices(Array(text.utf8), at: file), text)
-    }
-  }
+  private static let flags = [
+    "--data", "synthetic:8x13", "--max-length", "16", "--samples-per-pack", "1", "--save-steps",
+    "1",
+  ]
 
   /// The process that proposed an algorithm, by the stand-in's first four bytes.
   private func proposer(_ algorithm: some Collection<Character>) -> String {
@@ -56,8 +23,8 @@ struct ProductRunTests {
   }
 
   @Test func choicesOfRank0AreUsedRecordedAndResumed() throws {
-    let place = try Place()
-    let first = try place.train(["--max-steps", "1"])
+    let place = try FakeRun()
+    let first = try place.train(Self.flags + ["--max-steps", "1"])
     #expect(first.exitCode == 0, "\(first.errors)")
     let (chosen, text) = try place.choices()
     #expect(chosen.device == "Fake 0, sm_90, 132 multiprocessors")
@@ -79,7 +46,7 @@ struct ProductRunTests {
     #expect(proposers.count == 1)
 
     // Other processes go on with the same algorithms.
-    let second = try place.train(["--max-steps", "2", "--resume"])
+    let second = try place.train(Self.flags + ["--max-steps", "2", "--resume"])
     #expect(second.exitCode == 0, "\(second.errors)")
     #expect(second.errors.contains("resuming after step 1"))
     #expect(!second.errors.contains("chosen anew"))
@@ -88,7 +55,8 @@ struct ProductRunTests {
     #expect(Set(try place.takeLogs().flatMap { $0.map { proposer($0) } }) == proposers)
 
     // Another library makes others, and it is told.
-    let third = try place.train(["--max-steps", "3", "--resume"], ["FAKE_LT_VERSION": "130200"])
+    let third = try place.train(
+      Self.flags + ["--max-steps", "3", "--resume"], ["FAKE_LT_VERSION": "130200"])
     #expect(third.exitCode == 0, "\(third.errors)")
     #expect(
       third.errors.contains(
@@ -102,7 +70,7 @@ struct ProductRunTests {
 
   /// GPUs of different names, before the first step.
   @Test func unequalGPUsAreNamed() throws {
-    let run = try Place().train(["--max-steps", "1"], ["FAKE_COUNT": "2"])
+    let run = try FakeRun().train(Self.flags + ["--max-steps", "1"], ["FAKE_COUNT": "2"])
     #expect(run.exitCode != 0)
     #expect(
       run.errors.contains("rank 1: products are computed on Fake 0, sm_90, 132 multiprocessors"),
@@ -112,8 +80,8 @@ struct ProductRunTests {
 
   /// Own kernels multiply where the library has no algorithm, and on all ranks.
   @Test func libraryWithoutAlgorithms() throws {
-    let place = try Place()
-    let run = try place.train(["--max-steps", "1"], ["FAKE_LT_NONE": "1"])
+    let place = try FakeRun()
+    let run = try place.train(Self.flags + ["--max-steps", "1"], ["FAKE_LT_NONE": "1"])
     #expect(run.exitCode == 0, "\(run.errors)")
     #expect(try place.choices().choices.algorithms.values.allSatisfy(\.isEmpty))
     #expect(try place.takeLogs().isEmpty)

@@ -45,9 +45,10 @@ import Testing
     var text = ""
     let weights = try libraries.map { library in
       let backend = try backend(library, example.precision)
-      let run = try StepRun(example, backend, meter: CUDAWorkspaceMeter(backend))
+      let meter = CUDAWorkspaceMeter(backend)
+      let run = try StepRun(example, backend, meter: meter)
       if text.isEmpty {
-        text = try #require(try backend.chooseProducts(run.products, keeping: nil)).text
+        text = try #require(try backend.chooseProducts(meter.products, keeping: nil)).text
       }
       try backend.adoptProducts(ProductChoices(Array(text.utf8), at: "rank 0"))
       let proposals = library.proposalCount

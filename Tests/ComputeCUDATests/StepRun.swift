@@ -16,6 +16,8 @@ struct StepCase: Sendable, CustomTestStringConvertible {
   var precision = Precision.float32
   var retention = CausalLM.Retention.activations
   var loraRank = 3
+  /// Samples of each pack.
+  var packs = [[9, 1, 4], [12]]
   var testDescription: String { "\(model), \(precision), \(quantization), \(retention)" }
 }
 
@@ -24,9 +26,6 @@ struct StepCase: Sendable, CustomTestStringConvertible {
 final class StepRun {
   let example: StepCase
   let backend: any Backend
-  /// What the device takes for itself, by the plan.
-  let workspaceByteCount: Int
-  let products: [ProductSizes]
   private let base: LoadedBase
   private let layout: AdapterLayout
   private let packs: [PackInput]
@@ -49,31 +48,30 @@ final class StepRun {
     var random = Random(99)
     let values = (0..<layout.elementCount).map { _ in Float(0.15 * random.normal()) }
     let vocabulary = base.configuration.vocabularySize
-    packs = [[9, 1, 4], [12]].map { Self.pack($0, vocabulary, &random) }
+    packs = example.packs.map { Self.pack($0, vocabulary, &random) }
 
+    let longest = example.packs.joined().max() ?? 1
     let plan = try ActivationPlan(
       base.configuration, layouts: base.layouts, adapters: layout,
       activationType: backend.activationType, meter: meter)
     let byteCount = try plan.byteCount(
       tokenCount: packs.map(\.tokens.count).max() ?? 0,
       targetCount: packs.map(\.targets.count).max() ?? 0, retention: example.retention,
-      hasDropout: example.dropout > 0, longestSample: 12)
-    workspaceByteCount = meter?.byteCount ?? 0
-    products = meter?.products ?? []
+      hasDropout: example.dropout > 0, longestSample: longest)
+    let slices = WeightSlices(parts: layout.parts, worldSize: 1, bucketElementCount: 1)
+    meter?.sumsOfSquares(count: layout.elementCount, blockSize: slices.blockSize)
 
     weights = try Self.vector(layout.elementCount, backend)
     gradients = try Self.vector(layout.elementCount, backend)
     try backend.upload(values, to: weights)
     model = try CausalLM(
       configuration: base.configuration, layouts: base.layouts, stream: base.stream,
-      adapters: AdapterWeights(layout: layout, values: weights), positionCount: 64,
+      adapters: AdapterWeights(layout: layout, values: weights), positionCount: max(64, longest),
       arena: Arena(storage: try backend.makeStorage(byteCount: byteCount), name: "planned"),
       backend: backend)
     let group = SoloGroup()
     let exchange = try GradientExchange(
-      group: group,
-      slices: WeightSlices(parts: layout.parts, worldSize: 1, bucketElementCount: 1),
-      maximumPackCount: 2, backend: backend)
+      group: group, slices: slices, maximumPackCount: 2, backend: backend)
     step = TrainStep(
       model: model, weights: weights, group: group, exchange: exchange,
       optimizer: try AdamW(AdamWSettings(), count: layout.elementCount, backend: backend),

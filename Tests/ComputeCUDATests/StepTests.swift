@@ -16,6 +16,9 @@ import Trainer
     StepCase(model: "mistral-window", quantization: .init(isNF4: true)),
     StepCase(model: "qwen2-tied"),
     StepCase(model: "mixtral-experts", precision: .bfloat16),
+    StepCase(
+      model: "mixtral-experts", quantization: .init(isNF4: true), dropout: 0.2,
+      precision: .bfloat16),
   ]
 
   @Test(arguments: cases) func steps(_ example: StepCase) throws {

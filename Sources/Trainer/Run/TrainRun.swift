@@ -106,7 +106,8 @@ struct TrainRun {
       layout: source.layout, training: training, base: opening.description, group: group,
       reporter: reporter)
     let products = try ProductAgreement.settle(
-      memory.plan.products, known: state.products, backend: session.backend, group: group,
+      memory.plan.workspaces?.products ?? [], known: state.products, backend: session.backend,
+      group: group,
       reporter: reporter)
     var questions = texts
     questions?.isLockStep = session.placement.isLockStep
@@ -116,6 +117,7 @@ struct TrainRun {
       maximumPackCount: min(configuration.packsPerStep, training.dataset.samples.count),
       backend: session.backend)
     let weights = try session.makeWeights(source.layout, state.takeWeights())
+    try memory.plan.workspaces?.reserve()
     let arena = try session.makeArena(byteCount: memory.plan(.activations))
     let model = try session.makeModel(
       adapters: weights, positionCount: longest, arena: arena)
@@ -168,10 +170,18 @@ struct TrainRun {
       if group.rank == 0 { Console.writeOutput(comparison.table) }
     }
     group.progress.enter(.finishing)
-    let peak = try group.allGather([Double(PeakMemory.heldPeakByteCount())]).map { $0[0] }
-    reporter.note(
-      "peak memory per rank: \(ByteText.short(Int(peak.max() ?? 0))), planned "
-        + ByteText.short(memory.plan.rankByteCount))
+    let planned = ", planned \(ByteText.short(memory.plan.rankByteCount))"
+    func largest(_ byteCount: Int) throws -> String {
+      let ranks = try group.allGather([Double(byteCount)])
+      return ByteText.short(Int(ranks.map { $0[0] }.max() ?? 0))
+    }
+    let peak = try largest(PeakMemory.heldPeakByteCount())
+    if let byteCount = session.backend.peakByteCount {
+      reporter.note("peak memory per rank: \(peak) of the host")
+      reporter.note("peak memory of a GPU per rank: \(try largest(byteCount))\(planned)")
+    } else {
+      reporter.note("peak memory per rank: \(peak)\(planned)")
+    }
     reporter.note("adapter: \(output)")
     return ExitCode.success
   }
