@@ -80,11 +80,16 @@ let package = Package(
       name: "Launcher", dependencies: ["Trainer", "DistributedTraining", "Support"],
       swiftSettings: strict),
 
+    // Trainings that transformers and peft recorded, for any backend.
+    .target(
+      name: "GoldenReference",
+      dependencies: ["Trainer", "DistributedTraining", "Model", "Optim", "Compute", "Support"],
+      path: "Tests/GoldenReference", swiftSettings: strict),
     .testTarget(
       name: "GoldenTests",
       dependencies: [
-        "Trainer", "DistributedTraining", "Model", "Optim", "ComputeCPU", "Compute", "Support",
-        "TestSupport",
+        "GoldenReference", "Trainer", "DistributedTraining", "Model", "Optim", "ComputeCPU",
+        "Compute", "Support", "TestSupport",
       ],
       swiftSettings: strict),
     .testTarget(
@@ -147,7 +152,8 @@ let package = Package(
     .testTarget(
       name: "ComputeCUDATests",
       dependencies: [
-        "CUDAEmulation", "Launcher", "Trainer", "BackendChecks", "DistributedTraining", "Model",
+        "CUDAEmulation", "GoldenReference", "Launcher", "Trainer", "BackendChecks",
+        "DistributedTraining", "Model",
         "Optim", "ComputeCUDA",
         "ComputeCPU", "Compute", "Support", "TestSupport",
       ],

@@ -28,7 +28,7 @@ extension OperationCheck {
             }
           })
       }
-    } + [
+    } + adapted + [
       OperationCheck(
         "router, which stays float32", .float32, precision: .bfloat16,
         [
@@ -58,6 +58,36 @@ extension OperationCheck {
           }
         }),
     ]
+
+  /// Base weights with an adapter's term. Its numbers are bf16's own, so that rounding them, which a
+  /// device may do, changes nothing.
+  private static let adapted: [OperationCheck] =
+    [Precision.float32, .bfloat16].flatMap { precision in
+      [StorageFormat.nf4, .bfloat16].map { format in
+        OperationCheck(
+          "linear with an adapter and its gradient, \(format.rawValue)",
+          precision == .float32 ? .float32 : .tensorCores, precision: precision,
+          [(1, 1, 9, 1), (3, 7, 5, 4), (70, 33, 65, 3), (131, 128, 96, 33), (5, 64, 64, 300)].map {
+            T, C, N, R in
+            Case("[\(T), \(C)] by [\(N), \(C)], rank \(R)") { device in
+              let weight = try device.base(N, C, format)
+              let (x, dy) = (try device.random(T, C), try device.random(T, N))
+              let bias = try device.random(1, N)
+              let (out, dx) = (try device.empty(T, N), try device.empty(T, C))
+              let sum = try device.random(T, C)
+              let forward = LowRankTerm(
+                factor: try device.coarse(T, R), matrix: try device.coarse(N, R), scaling: 0.5)
+              let backward = LowRankTerm(
+                factor: try device.coarse(T, R), matrix: try device.coarse(R, C), scaling: 2)
+              let backend = device.backend
+              try backend.linear(x, weight, bias: bias, adding: forward, out: out)
+              try backend.linearBackward(dy, weight, adding: backward, dx: dx, accumulate: false)
+              try backend.linearBackward(dy, weight, adding: backward, dx: sum, accumulate: true)
+              return [out, dx, sum]
+            }
+          })
+      }
+    }
 
   /// Storage formats, written and read.
   static let quantization: [OperationCheck] =

@@ -44,6 +44,13 @@ package final class OperationInputs {
     try tensor((0..<rows * columns).map { _ in scale * normal() }, rows: rows, columns: columns)
   }
 
+  /// Multiples of 1/8, which every element type but the integers holds.
+  func coarse(_ rows: Int, _ columns: Int) throws -> Tensor {
+    try tensor(
+      (0..<rows * columns).map { _ in (8 * normal()).rounded() / 8 }, rows: rows,
+      columns: columns)
+  }
+
   /// Not a number everywhere, so that what is not written shows.
   func empty(_ rows: Int, _ columns: Int) throws -> Tensor {
     try tensor([Float](repeating: .nan, count: rows * columns), rows: rows, columns: columns)

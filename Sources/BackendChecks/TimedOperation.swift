@@ -75,6 +75,14 @@ struct TimedOperation {
       add("its gradient", operations: operations, bytes: traffic) {
         try backend.linearBackward(out, weight, dx: operand, accumulate: false)
       }
+      let term = LowRankTerm(
+        factor: try tensor(count, R), matrix: try tensor(N, R), scaling: 0.5)
+      add(
+        "linear and its adapter, \(name)", operations: operations + 2 * Double(count * R * N),
+        bytes: traffic + bytes(term.factor, term.matrix)
+      ) {
+        try backend.linear(operand, weight, bias: nil, adding: term, out: out)
+      }
     }
     try addProduct("query, \(T) rows", rows: T, queryWeight.matrix)
     try addProduct("gate, \(M) rows", rows: M, gateWeight.matrix)

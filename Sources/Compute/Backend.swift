@@ -22,6 +22,10 @@ package protocol Backend: AnyObject, Sendable {
   var hasHostMemory: Bool { get }
   /// Bytes of a device's own memory that are free; nil where it is the host's.
   func freeByteCount() throws(ComputeError) -> Int?
+  /// Names a device's own memory, which processes of a host may share; nil where it is the host's.
+  var memoryName: String? { get }
+  /// The most bytes of it that this process held at one time; nil where it is the host's.
+  var peakByteCount: Int? { get }
   /// Waits until everything that was asked for is computed.
   func synchronize() throws(ComputeError)
   /// Zeroed memory of the device.
@@ -56,6 +60,16 @@ package protocol Backend: AnyObject, Sendable {
   /// `dx = dy W` or, accumulating, `dx += dy W`; `[T, C] = [T, N] [N, C]`.
   func linearBackward(_ dy: Tensor, _ weight: BaseMatrix, dx: Tensor, accumulate: Bool)
     throws(ComputeError)
+  /// ``linear`` and an adapter: `out = x W^T + bias + scaling * factor M^T`; factor `[T, R]`,
+  /// M `[N, R]`. Overwrites.
+  func linear(
+    _ x: Tensor, _ weight: BaseMatrix, bias: Tensor?, adding term: LowRankTerm, out: Tensor)
+    throws(ComputeError)
+  /// ``linearBackward`` and an adapter: `dx = dy W + scaling * factor M`, or `dx +=`; factor `[T, R]`,
+  /// M `[R, C]`.
+  func linearBackward(
+    _ dy: Tensor, _ weight: BaseMatrix, adding term: LowRankTerm, dx: Tensor, accumulate: Bool)
+    throws(ComputeError)
   /// `out = scaling * x B^T`, or `+=`; `x [T, C]`, `matrix [N, C]` float32, `out [T, N]`.
   func matmulTransposed(
     _ x: Tensor, _ matrix: Tensor, scaling: Float, out: Tensor, accumulate: Bool)
@@ -63,6 +77,17 @@ package protocol Backend: AnyObject, Sendable {
   /// `out = scaling * x M`, or `+=`; `x [T, N]`, `matrix [N, C]` float32, `out [T, C]`.
   func matmul(_ x: Tensor, _ matrix: Tensor, scaling: Float, out: Tensor, accumulate: Bool)
     throws(ComputeError)
+  /// Chooses how products of these sizes are computed, where that is a choice.
+  ///
+  /// - Parameters:
+  ///   - sizes: of all products of a run.
+  ///   - known: choices of an earlier run; those of an equal device and library are kept.
+  /// - Returns: the choices, the same for equal devices and libraries; nil where there are none to make.
+  /// - Throws: ``ComputeError`` if the device fails.
+  func chooseProducts(_ sizes: [ProductSizes], keeping known: ProductChoices?)
+    throws(ComputeError) -> ProductChoices?
+  /// Computes products as was chosen on another rank; those of other sizes fail from then on.
+  func adoptProducts(_ choices: ProductChoices) throws(ComputeError)
   /// Parameter gradient: `gradient += scaling * dy^T x`; `[N, C] += [T, N]^T [T, C]`, float32,
   /// summed over fixed chunks of tokens in order.
   func accumulateOuterProduct(
@@ -217,6 +242,22 @@ package protocol Backend: AnyObject, Sendable {
     throws(ComputeError)
   /// Decodes a base matrix to float32 `[rows, columns]`.
   func decode(_ matrix: BaseMatrix, out: Tensor) throws(ComputeError)
+}
+
+/// What an adapter adds to a product with a base matrix: a product of low rank, both sides float32.
+package struct LowRankTerm: Sendable {
+  /// `[T, R]`.
+  package var factor: Tensor
+  package var matrix: Tensor
+  package var scaling: Float
+
+  package init(factor: Tensor, matrix: Tensor, scaling: Float) {
+    self.factor = factor
+    self.matrix = matrix
+    self.scaling = scaling
+  }
+
+  package var rank: Int { factor.columns }
 }
 
 /// Heads of an attention and the samples it stays inside.

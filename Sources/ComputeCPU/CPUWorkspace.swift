@@ -41,7 +41,7 @@ package final class CPUWorkspaceMeter: WorkspaceMeter {
     hasNativeBFloat16 = backend.hasNativeBFloat16
   }
 
-  package func linear(rows: Int, _ weight: BaseMatrix, isBackward: Bool) {
+  package func linear(rows: Int, _ weight: BaseMatrix, isBackward: Bool, loraRank: Int?) {
     if rows == 0 { return }
     let (across, depth) =
       isBackward ? (weight.columns, weight.rows) : (weight.rows, weight.columns)

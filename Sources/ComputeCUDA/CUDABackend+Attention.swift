@@ -7,6 +7,8 @@ internal import Synchronization
 struct AttentionBlocks {
   /// Rows of a block.
   static let rows = 64
+  /// Bytes of a block's fields.
+  static let byteCount = 16
 
   let segments: [AttentionShape.Segment]
   /// `[blocks, 4]` int32: first query, queries, first key of the sample, and the key that query 0
@@ -59,7 +61,7 @@ struct AttentionBlocks {
 
 extension CUDABackend {
   /// Channels that a head is padded to for the tensor cores; nil for the float32 kernels.
-  private func roundedWidth(_ width: Int) -> Int? {
+  func roundedWidth(_ width: Int) -> Int? {
     precision == .bfloat16 ? [32, 64, 96, 128].first { $0 >= width } : nil
   }
 

@@ -3,6 +3,8 @@ package import Compute
 extension CUDABackend {
   /// Entries that one block of the sorting kernels takes.
   private static let sortChunk = 1024
+  /// Rows of counts: one for each chunk, and their sum.
+  static func countRows(_ entries: Int) -> Int { (entries + sortChunk - 1) / sortChunk + 1 }
 
   package func route(_ logits: Tensor, normalize: Bool, routing: Routing) throws(ComputeError)
     -> [Int]
@@ -30,8 +32,9 @@ extension CUDABackend {
 
     // Rows by expert, then token: counts of chunks, their prefix sums, and a place for each entry.
     let rows = T * K
-    let chunks = (rows + Self.sortChunk - 1) / Self.sortChunk
-    let counts = try workspace.tensor(.counts, rows: chunks + 1, columns: E, .int32)
+    let counts = try workspace.tensor(
+      .counts, rows: Self.countRows(rows), columns: E, .int32)
+    let chunks = counts.rows - 1
     let totals = counts.rows(chunks..<chunks + 1)
     try launch(
       "count_rows", LaunchGrid(chunks),

@@ -100,9 +100,11 @@ extension CUDABackend {
       ])
   }
 
+  static let finiteBlockCount = 256
+
   package func isFinite(_ x: Tensor) throws(ComputeError) -> Bool {
     if x.count == 0 { return true }
-    let blocks = min((x.count + 1023) / 1024, 256)
+    let blocks = min((x.count + 1023) / 1024, Self.finiteBlockCount)
     let found = try workspace.tensor(.sums, columns: blocks, .int32)
     try launch(
       "find_not_finite", LaunchGrid(blocks),

@@ -4,10 +4,7 @@ package import Compute
 extension CUDABackend {
   /// Tokens of one partial sum of a parameter gradient.
   private static let tokenChunk = 512
-
-  private func roundsOperands(_ weight: BaseMatrix) -> Bool {
-    precision == .bfloat16 && !weight.isAlwaysFloat32
-  }
+  static func chunkCount(_ rows: Int) -> Int { (rows + tokenChunk - 1) / tokenChunk }
 
   package func linear(_ x: Tensor, _ weight: BaseMatrix, bias: Tensor?, out: Tensor)
     throws(ComputeError)
@@ -17,7 +14,7 @@ extension CUDABackend {
       x.columns == C && out.rows == T && out.columns == N && (bias?.count ?? N) == N,
       "linear: x [\(T), \(x.columns)], weight [\(N), \(C)], out [\(out.rows), \(out.columns)]")
     if T == 0 { return }
-    if roundsOperands(weight) {
+    if weight.isRounded(precision) {
       let operand = try rounded(x)
       try multiply(
         operand, roundedWeight(weight), transposesB: true, columns: N, bRows: N, out: out,
@@ -38,7 +35,7 @@ extension CUDABackend {
       "linearBackward: dy [\(T), \(dy.columns)], weight [\(N), \(C)], dx [\(dx.rows), \(dx.columns)]"
     )
     if T == 0 { return }
-    if roundsOperands(weight) {
+    if weight.isRounded(precision) {
       let operand = try rounded(dy)
       try multiply(
         operand, roundedWeight(weight), transposesB: false, columns: C, bRows: N, out: dx,
@@ -78,7 +75,7 @@ extension CUDABackend {
       x.rows == T && gradient.rows == N && gradient.columns == C,
       "accumulateOuterProduct: [\(T), \(N)], [\(x.rows), \(C)]")
     if T == 0 || gradient.count == 0 { return }
-    let chunks = (T + Self.tokenChunk - 1) / Self.tokenChunk
+    let chunks = Self.chunkCount(T)
     let isWhole = chunks == 1
     let out =
       isWhole
@@ -119,7 +116,7 @@ extension CUDABackend {
     let product = unsafe LibraryProduct(
       m: M, n: N, k: K, lda: K, ldb: b.columns, isBFloat16: false, transposesB: transposesB,
       accumulates: accumulate, scaling: scaling, a: a.address, b: b.address, c: out.address)
-    if unsafe try device.multiply(product) { return try addBias(bias, to: out) }
+    if unsafe try products?.multiply(product) ?? false { return try addBias(bias, to: out) }
     try launch(
       transposesB ? "product_nt" : "product_nn", LaunchGrid((N + 63) / 64, (M + 63) / 64),
       [
@@ -132,7 +129,7 @@ extension CUDABackend {
   }
 
   /// A bfloat16 product of padded operands.
-  private func multiply(
+  func multiply(
     _ a: Tensor, _ b: Tensor, transposesB: Bool, columns N: Int, bRows: Int, out: Tensor,
     bias: Tensor?, accumulate: Bool
   ) throws(ComputeError) {
@@ -142,7 +139,7 @@ extension CUDABackend {
       m: M, n: N, k: transposesB ? a.columns : bRows, lda: a.columns, ldb: b.columns,
       isBFloat16: true, transposesB: transposesB, accumulates: accumulate, scaling: 1,
       a: a.address, b: b.address, c: out.address)
-    if unsafe try device.multiply(product) { return try addBias(bias, to: out) }
+    if unsafe try products?.multiply(product) ?? false { return try addBias(bias, to: out) }
     // Three stages of tiles, rows 8 elements longer than the tile; see products_bf16.cu.
     let tileElements = 128 * 40 + (transposesB ? 128 * 40 : 32 * 136)
     try launch(
@@ -174,46 +171,78 @@ extension CUDABackend {
 
   /// A bfloat16 copy whose rows are padded with zeros.
   private func rounded(_ x: Tensor) throws(ComputeError) -> Tensor {
-    let leading = Self.padded(x.columns)
-    let out = try workspace.tensor(.operand, rows: x.rows, columns: leading, .bfloat16)
+    let out = try workspace.tensor(
+      .operand, rows: x.rows, columns: Self.padded(x.columns), .bfloat16)
     try round(x, to: out)
     return out
   }
 
   /// Rounds rows to bfloat16 rows that may be longer.
-  func round(_ x: Tensor, to out: Tensor) throws(ComputeError) {
-    precondition(out.columns % 8 == 0 && out.columns >= x.columns && out.rows == x.rows)
+  ///
+  /// - Parameters:
+  ///   - x: `[rows, columns]`.
+  ///   - out: as many rows.
+  ///   - columns: of `out` that are written, a multiple of 8 each; zeros beyond those of x. Nil for all.
+  ///   - scaling: factor of x.
+  func round(_ x: Tensor, to out: Tensor, columns: Range<Int>? = nil, scaling: Float = 1)
+    throws(ComputeError)
+  {
+    let columns = columns ?? 0..<out.columns
+    precondition(
+      columns.lowerBound % 8 == 0 && columns.count % 8 == 0 && out.columns % 8 == 0
+        && columns.upperBound <= out.columns && columns.count >= x.columns && out.rows == x.rows)
+    let start = Tensor(
+      storage: out.storage, byteOffset: out.byteOffset + 2 * columns.lowerBound,
+      columns: out.count - columns.lowerBound, elementType: .bfloat16)
     try launch(
-      "round_rows", items: out.count / 8,
+      "round_rows", items: x.rows * columns.count / 8,
       [
-        KernelArgument(x), KernelArgument(out), KernelArgument(Int32(x.rows)),
-        KernelArgument(Int32(x.columns)), KernelArgument(Int32(out.columns)),
+        KernelArgument(x), KernelArgument(start), KernelArgument(Int32(x.rows)),
+        KernelArgument(Int32(x.columns)), KernelArgument(Int32(columns.count)),
+        KernelArgument(Int32(out.columns)), KernelArgument(scaling),
       ])
   }
 
   /// The weight as bfloat16 with padded rows; as it lies, where it lies so.
   private func roundedWeight(_ weight: BaseMatrix) throws(ComputeError) -> Tensor {
-    let leading = Self.padded(weight.columns)
-    if case .dense(let values) = weight.format, values.elementType == .bfloat16,
-      leading == weight.columns, values.byteOffset % 16 == 0
-    {
-      return values
-    }
-    let out = try workspace.tensor(.weight, rows: weight.rows, columns: leading, .bfloat16)
+    if case .dense(let values) = weight.format, !weight.isDecoded(.bfloat16) { return values }
+    let out = try workspace.tensor(
+      .weight, rows: weight.rows, columns: Self.padded(weight.columns), .bfloat16)
+    try decode(weight, toRounded: out)
+    return out
+  }
+
+  /// Decodes a weight to the first columns of bfloat16 rows, padded with zeros.
+  func decode(_ weight: BaseMatrix, toRounded out: Tensor) throws(ComputeError) {
+    let width = Self.padded(weight.columns)
+    precondition(out.rows == weight.rows && out.columns % 8 == 0 && out.columns >= width)
     try launch(
-      "decode_bf16", items: out.count / 8,
+      "decode_bf16", items: weight.rows * width / 8,
       [
         source(of: weight), KernelArgument(out), KernelArgument(Int64(weight.rows)),
-        KernelArgument(Int32(weight.columns)), KernelArgument(Int32(leading)),
+        KernelArgument(Int32(weight.columns)), KernelArgument(Int32(width)),
+        KernelArgument(Int32(out.columns)),
       ])
-    return out
   }
 
   /// The weight as float32; as it lies, where it is.
   private func floatWeight(_ weight: BaseMatrix) throws(ComputeError) -> Tensor {
-    if case .dense(let values) = weight.format, values.elementType == .float32 { return values }
+    if case .dense(let values) = weight.format, !weight.isDecoded(.float32) { return values }
     let out = try workspace.tensor(.weight, rows: weight.rows, columns: weight.columns, .float32)
     try decode(weight, out: out)
     return out
+  }
+}
+
+extension BaseMatrix {
+  /// Whether operands of products with this matrix are rounded to bfloat16.
+  func isRounded(_ precision: Precision) -> Bool { precision == .bfloat16 && !isAlwaysFloat32 }
+
+  /// Whether products need a decoded copy: this matrix does not lie as the product reads it.
+  func isDecoded(_ precision: Precision) -> Bool {
+    guard case .dense(let values) = format else { return true }
+    guard isRounded(precision) else { return values.elementType != .float32 }
+    return values.elementType != .bfloat16 || columns != CUDABackend.padded(columns)
+      || values.byteOffset % 16 != 0
   }
 }

@@ -12,6 +12,8 @@ package final class CUDABackend: Backend {
   package let hasHostMemory = false
   package let device: any CUDADevice
   let workspace: CUDAWorkspace
+  /// The algorithms of the device's library; nil where own kernels multiply.
+  let products: ProductTable?
   /// The blocks of the last attention, whose samples are those of the next layer's.
   let attentionBlocks = Mutex<AttentionBlocks?>(nil)
   /// Values and bounds of the 8-bit dynamic code, one after the other.
@@ -25,10 +27,16 @@ package final class CUDABackend: Backend {
     self.device = device
     self.precision = precision
     workspace = CUDAWorkspace(device)
+    products = device.library.map { ProductTable($0, Self.noChoices(device)) }
     let tables = DynamicCode.values + DynamicCode.bounds
     dynamicCode = Tensor(
       storage: try device.allocate(byteCount: 4 * tables.count), columns: tables.count)
     try upload(tables, to: dynamicCode)
+  }
+
+  /// Bytes of the parts of its workspace, for tests.
+  package var workspaceByteCounts: [String: Int] {
+    Dictionary(uniqueKeysWithValues: workspace.byteCounts.map { ($0.key.rawValue, $0.value) })
   }
 
   /// What the hardware can do at most.
@@ -44,6 +52,8 @@ package final class CUDABackend: Backend {
   // MARK: Memory
 
   package func freeByteCount() throws(ComputeError) -> Int? { try device.freeByteCount() }
+  package var memoryName: String? { device.memoryName }
+  package var peakByteCount: Int? { device.peakByteCount }
 
   package func makeStorage(byteCount: Int) throws(ComputeError) -> Storage {
     try device.allocate(byteCount: max(byteCount, 1))
@@ -152,37 +162,5 @@ package final class CUDABackend: Backend {
   {
     let threads = KernelCatalog.kernel(kernel).threadCount
     try launch(kernel, LaunchGrid(min((count + threads - 1) / threads, 1 << 14)), arguments)
-  }
-}
-
-/// Memory that operations use while they run, grown when first needed and then kept.
-///
-/// Operations run one after the other on the device, so that each part serves all of one kind.
-final class CUDAWorkspace: Sendable {
-  enum Part: Hashable {
-    case operand, weight, partialSums, counts, sums
-    case queries, keys, values, gradients, deltas
-    case queryBlocks, keyBlocks
-  }
-
-  private let device: any CUDADevice
-  private let parts = Mutex<[Part: Storage]>([:])
-
-  init(_ device: any CUDADevice) { self.device = device }
-
-  /// A tensor of undefined content, valid until the part is asked for again.
-  func tensor(_ part: Part, rows: Int = 1, columns: Int, _ elementType: ElementType)
-    throws(ComputeError) -> Tensor
-  {
-    let byteCount = max(rows * columns * elementType.byteCount, 16)
-    let known = parts.withLock { $0[part] }
-    if let known, known.byteCount >= byteCount {
-      return Tensor(storage: known, rows: rows, columns: columns, elementType: elementType)
-    }
-    // The old memory goes first.
-    parts.withLock { $0[part] = nil }
-    let storage = try device.allocate(byteCount: byteCount)
-    parts.withLock { $0[part] = storage }
-    return Tensor(storage: storage, rows: rows, columns: columns, elementType: elementType)
   }
 }

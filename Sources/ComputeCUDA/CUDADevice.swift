@@ -9,6 +9,10 @@ package protocol CUDADevice: AnyObject, Sendable {
   var summary: String { get }
   /// Bytes of memory that are free now.
   func freeByteCount() throws(ComputeError) -> Int
+  /// The most bytes of ``allocate(byteCount:)`` that there were at one time.
+  var peakByteCount: Int { get }
+  /// Which GPU of this host it is.
+  var memoryName: String { get }
   /// Zeroed memory.
   func allocate(byteCount: Int) throws(ComputeError) -> Storage
   /// Memory of the host from and to which the device copies as fast as it can.
@@ -23,10 +27,10 @@ package protocol CUDADevice: AnyObject, Sendable {
   func launch(
     _ kernel: String, grid: LaunchGrid, sharedByteCount: Int, _ arguments: [KernelArgument])
     throws(ComputeError)
-  /// Computes a product with a library, where there is one.
-  ///
-  /// - Returns: whether there is.
-  func multiply(_ product: LibraryProduct) throws(ComputeError) -> Bool
+  /// Multiplies matrices, where there is one; own kernels do where there is none.
+  var library: (any ProductLibrary)? { get }
+  /// The GPU and its driver, for choices that depend on them.
+  var identity: (device: String, driver: String) { get }
   /// Waits for everything that was started.
   func synchronize() throws(ComputeError)
   /// Makes the device that of the calling thread, for libraries that ask for it.
@@ -93,19 +97,6 @@ package struct LaunchGrid: Sendable, Equatable {
     self.y = y
     self.z = z
   }
-}
-
-/// `c = scaling a op(b)`, or `c +=`, of row-major matrices; b is `[n, k]` where `transposesB`.
-@unsafe package struct LibraryProduct {
-  package var (m, n, k) = (0, 0, 0)
-  package var (lda, ldb) = (0, 0)
-  package var isBFloat16: Bool
-  package var transposesB: Bool
-  package var accumulates: Bool
-  package var scaling: Float
-  package var a: UnsafeMutableRawPointer
-  package var b: UnsafeMutableRawPointer
-  package var c: UnsafeMutableRawPointer
 }
 
 /// One argument of a kernel: its bytes as the kernel's parameter has them.

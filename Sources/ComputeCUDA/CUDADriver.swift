@@ -15,6 +15,7 @@ package struct CUDADriver: Sendable {
     /// Compute capability, 90 for 9.0.
     package let capability: Int
     package let byteCount: Int
+    package let multiprocessorCount: Int
   }
 
   /// Finds and opens the driver.
@@ -44,13 +45,16 @@ package struct CUDADriver: Sendable {
   }
 
   package func description(_ ordinal: Int32) throws(UserError) -> GPU {
-    var (major, minor, bytes) = (Int32(0), Int32(0), 0)
+    var (major, minor, multiprocessors, bytes) = (Int32(0), Int32(0), Int32(0), 0)
     let name = unsafe text { unsafe _ = ccuda_device_name(ordinal, $0, Int32($1)) }
     guard
       unsafe ccuda_device_attribute(75, ordinal, &major) == 0,
       unsafe ccuda_device_attribute(76, ordinal, &minor) == 0,
+      unsafe ccuda_device_attribute(16, ordinal, &multiprocessors) == 0,
       unsafe ccuda_device_memory(ordinal, &bytes) == 0
     else { throw UserError(.system, at: path, "the driver does not describe GPU \(ordinal)") }
-    return GPU(name: name, capability: Int(10 * major + minor), byteCount: bytes)
+    return GPU(
+      name: name, capability: Int(10 * major + minor), byteCount: bytes,
+      multiprocessorCount: Int(multiprocessors))
   }
 }

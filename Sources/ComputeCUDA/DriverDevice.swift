@@ -11,6 +11,7 @@ internal import Synchronization
 @safe package final class DriverDevice: CUDADevice, @unchecked Sendable {
   package let summary: String
   package let totalByteCount: Int
+  package let memoryName: String
   package let limits: DeviceLimits
   package let place: DevicePlace
   private let context: UnsafeMutableRawPointer
@@ -18,9 +19,13 @@ internal import Synchronization
   /// Asked while the host waits for the device.
   private let watched = Mutex<[Watched]>([])
   private let functions: [String: UnsafeMutableRawPointer]
+  /// Bytes that are held, and the most that were.
+  private let memory = Mutex((held: 0, peak: 0))
+  package var peakByteCount: Int { memory.withLock { $0.peak } }
   /// The largest dynamic shared memory that each kernel was allowed so far.
   private let sharedByteCounts = Mutex<[String: Int]>([:])
-  private let library: ProductLibrary?
+  package let library: (any ProductLibrary)?
+  package let identity: (device: String, driver: String)
 
   /// Dynamic shared memory that needs no permission.
   private static let freeSharedByteCount = 48 * 1024
@@ -33,8 +38,11 @@ internal import Synchronization
   ///   - localRank: number of this process on its host; processes beyond the number of GPUs share.
   ///   - search: where libraries are looked for.
   ///   - cacheDirectory: for compiled kernels.
+  ///   - didMove: called now and then; compiling may take long on a busy machine.
   /// - Throws: ``UserError`` that says what is missing or too old.
-  package init(localRank: Int, search: LibrarySearch, cacheDirectory: String) throws(UserError) {
+  package init(
+    localRank: Int, search: LibrarySearch, cacheDirectory: String, didMove: () -> Void = {}
+  ) throws(UserError) {
     let driver = try CUDADriver(search)
     guard driver.deviceCount > 0 else {
       throw UserError(
@@ -75,6 +83,8 @@ internal import Synchronization
     place = DevicePlace(
       name: gpu.name, capability: gpu.capability, byteCount: gpu.byteCount,
       address: driver.pciAddress(Int32(ordinal)) ?? "\(ordinal)")
+    memoryName =
+      "GPU \(ordinal)" + (driver.pciAddress(Int32(ordinal)).map { " at \($0)" } ?? "")
     limits = driver.limits(Int32(ordinal), capability: gpu.capability)
 
     var functions: [String: UnsafeMutableRawPointer] = unsafe [:]
@@ -82,6 +92,7 @@ internal import Synchronization
     for source in KernelCatalog.sources {
       let cubin = try cache.cubin(
         source, architecture: "sm_\(gpu.capability)", compiler: compiler)
+      didMove()
       var module: UnsafeMutableRawPointer?
       try unsafe Self.require(ccuda_load_module(cubin, &module), "loading \(source.name)")
       for kernel in KernelCatalog.kernels.values where kernel.file == source.name {
@@ -92,11 +103,15 @@ internal import Synchronization
       }
     }
     unsafe self.functions = unsafe functions
-    library = try unsafe ProductLibrary(search, stream: stream)
+    library = try unsafe CuBLASLt(search, context: context, stream: stream)
+    identity = (
+      "\(gpu.name), sm_\(gpu.capability), \(gpu.multiprocessorCount) multiprocessors",
+      "for CUDA \(driver.versionText)"
+    )
     summary =
       "cuda, \(gpu.name) (sm_\(gpu.capability)), driver for CUDA \(driver.versionText), NVRTC "
       + "\(compiler.version.major).\(compiler.version.minor), "
-      + (library.map { "cuBLASLt \($0.version)" } ?? "products by own kernels")
+      + (library?.name ?? "products by own kernels")
   }
 
   private static func require(_ code: Int32, _ work: String) throws(UserError) {
@@ -143,10 +158,15 @@ internal import Synchronization
     try require(code, "allocating \(byteCount) bytes")
     guard let address = unsafe address else { throw ComputeError("the GPU gave no memory") }
     try unsafe require(ccuda_set_zero(address, byteCount, stream), "clearing memory")
+    memory.withLock {
+      $0.held += byteCount
+      $0.peak = max($0.peak, $0.held)
+    }
     // Bits of an address, which a closure may take along.
     let bits = UInt(bitPattern: address)
     let device = self
     return unsafe Storage(deviceAddress: address, byteCount: byteCount) {
+      device.memory.withLock { $0.held -= byteCount }
       unsafe ccuda_set_context(device.context)
       unsafe ccuda_free(UnsafeMutableRawPointer(bitPattern: bits))
     }
@@ -217,12 +237,6 @@ internal import Synchronization
         function, &blocks, threads, UInt32(sharedByteCount), stream, addresses)
     }
     try require(code, kernel)
-  }
-
-  package func multiply(_ product: LibraryProduct) throws(ComputeError) -> Bool {
-    guard let library else { return false }
-    unsafe ccuda_set_context(context)
-    return unsafe try library.multiply(product)
   }
 
   package func milliseconds(_ work: () throws -> Void) throws -> Double {

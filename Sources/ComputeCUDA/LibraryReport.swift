@@ -41,7 +41,7 @@ package enum LibraryReport {
         unsafe problem(opening: path) { unsafe ccuda_open_cublaslt($0, $1, $2) }
       }
       let path = unsafe text { unsafe ccuda_cublaslt_path($0, $1) }
-      return [(library.rawValue, "\(ProductLibrary.versionText), \(path)")]
+      return [(library.rawValue, "\(CuBLASLt.versionText), \(path)")]
     case .nccl:
       let nccl = try NCCLLibrary(search)
       return [(library.rawValue, "\(nccl.versionText), \(nccl.path); not used by this version")]

@@ -124,28 +124,6 @@ extension ProcessGroup {
     }
   }
 
-  /// The texts of every rank, by rank.
-  package func allGather(_ text: String) throws(UserError) -> [String] {
-    let bytes = Array(text.utf8)
-    let counts = try allGather([Double(bytes.count)]).map { Int($0[0]) }
-    var gathered = [UInt8](repeating: 0, count: counts.reduce(0, +))
-    let outcome: Result<Void, UserError> = unsafe bytes.withUnsafeBytes { send in
-      unsafe gathered.withUnsafeMutableBytes { receive in
-        do throws(UserError) {
-          return .success(try unsafe allGatherV(send, into: receive, counts: counts))
-        } catch {
-          return .failure(error)
-        }
-      }
-    }
-    try outcome.get()
-    var rest = gathered[...]
-    return counts.map { count in
-      defer { rest = rest.dropFirst(count) }
-      return String(decoding: rest.prefix(count), as: UTF8.self)
-    }
-  }
-
   /// Whether `flag` is true on every rank.
   package func allAgree(_ flag: Bool) throws(UserError) -> Bool {
     try allGather([flag ? 1.0 : 0.0]).allSatisfy { $0 == [1] }

@@ -49,16 +49,19 @@ package struct BaseLoader {
 
   /// The most memory that loading takes besides what it makes.
   ///
-  /// - Parameter slabs: that are loaded.
+  /// - Parameters:
+  ///   - slabs: that are loaded.
+  ///   - hasHostMemory: whether the device's memory is the host's; else its own is counted alone.
   /// - Returns: bytes.
-  package static func stagingByteCount(_ slabs: [SlabLayout]) -> Int {
+  package static func stagingByteCount(_ slabs: [SlabLayout], hasHostMemory: Bool) -> Int {
     // Double quantization looks at the scales of a whole tensor.
     let scales = slabs.flatMap(\.items).reduce(0) { most, item in
       guard case .nf4(isDouble: true) = item.format else { return most }
       return max(
         most, 5 * NF4.blockCount(item.count) + 4 * NF4.nestedBlockCount(item.count))
     }
-    return scales + 2 * Staging.readByteCount + Staging.codeByteCount + Staging.absmaxByteCount
+    return scales + (hasHostMemory ? 2 : 1) * Staging.readByteCount + Staging.codeByteCount
+      + Staging.absmaxByteCount
   }
 
   /// - Parameters:

@@ -36,12 +36,14 @@ struct LoRALinear {
   func forward(
     _ x: Tensor, dropped: Tensor, out: Tensor, xa: Tensor?, backend: any Backend
   ) throws {
-    try backend.linear(x, base, bias: bias, out: out)
-    guard let adapter, let xa else { return }
+    guard let adapter, let xa else {
+      return try backend.linear(x, base, bias: bias, out: out)
+    }
     try backend.matmulTransposed(
       dropped, adapter.loraA, scaling: 1, out: xa, accumulate: false)
-    try backend.matmulTransposed(
-      xa, adapter.loraB, scaling: adapter.scaling, out: out, accumulate: true)
+    try backend.linear(
+      x, base, bias: bias,
+      adding: LowRankTerm(factor: xa, matrix: adapter.loraB, scaling: adapter.scaling), out: out)
   }
 
   /// Accumulates the adapter's gradients; the frozen matrix gets none.
@@ -59,8 +61,9 @@ struct LoRALinear {
   ) throws {
     let backend = context.backend
     let arena = context.arena
-    try backend.linearBackward(dy, base, dx: dx, accumulate: accumulate)
-    guard let adapter, let xa, let gradients = context.gradients else { return }
+    guard let adapter, let xa, let gradients = context.gradients else {
+      return try backend.linearBackward(dy, base, dx: dx, accumulate: accumulate)
+    }
     let gradientA = gradients.elements(adapter.rangeA)
       .reshaped(rows: adapter.loraA.rows, columns: adapter.loraA.columns)
     let gradientB = gradients.elements(adapter.rangeB)
@@ -72,11 +75,14 @@ struct LoRALinear {
     try backend.matmul(dy, adapter.loraB, scaling: adapter.scaling, out: dxa, accumulate: false)
     try backend.accumulateOuterProduct(dxa, dropped, scaling: 1, gradient: gradientA)
     if let dropout {
+      try backend.linearBackward(dy, base, dx: dx, accumulate: accumulate)
       let ddropped = arena.allocate(dx.rows, dx.columns)
       try backend.matmul(dxa, adapter.loraA, scaling: 1, out: ddropped, accumulate: false)
       try backend.dropoutBackward(ddropped, tokens: dropout.tokens, key: dropout.key, dx: dx)
     } else {
-      try backend.matmul(dxa, adapter.loraA, scaling: 1, out: dx, accumulate: true)
+      try backend.linearBackward(
+        dy, base, adding: LowRankTerm(factor: dxa, matrix: adapter.loraA, scaling: 1), dx: dx,
+        accumulate: accumulate)
     }
   }
 }

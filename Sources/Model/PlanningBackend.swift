@@ -33,22 +33,38 @@ package final class PlanningBackend: Backend {
   package func linear(_ x: Tensor, _ weight: BaseMatrix, bias: Tensor?, out: Tensor)
     throws(ComputeError)
   {
-    meter?.linear(rows: x.rows, weight, isBackward: false)
+    meter?.linear(rows: x.rows, weight, isBackward: false, loraRank: nil)
+  }
+  package func linear(
+    _ x: Tensor, _ weight: BaseMatrix, bias: Tensor?, adding term: LowRankTerm, out: Tensor
+  ) throws(ComputeError) {
+    meter?.linear(rows: x.rows, weight, isBackward: false, loraRank: term.rank)
   }
   package func linearBackward(_ dy: Tensor, _ weight: BaseMatrix, dx: Tensor, accumulate: Bool)
     throws(ComputeError)
   {
-    meter?.linear(rows: dy.rows, weight, isBackward: true)
+    meter?.linear(rows: dy.rows, weight, isBackward: true, loraRank: nil)
+  }
+  package func linearBackward(
+    _ dy: Tensor, _ weight: BaseMatrix, adding term: LowRankTerm, dx: Tensor, accumulate: Bool
+  ) throws(ComputeError) {
+    meter?.linear(rows: dy.rows, weight, isBackward: true, loraRank: term.rank)
   }
   package func matmulTransposed(
     _ x: Tensor, _ matrix: Tensor, scaling: Float, out: Tensor, accumulate: Bool
-  ) throws(ComputeError) {}
+  ) throws(ComputeError) {
+    meter?.product(x, matrix, transposes: true)
+  }
   package func matmul(
     _ x: Tensor, _ matrix: Tensor, scaling: Float, out: Tensor, accumulate: Bool
-  ) throws(ComputeError) {}
+  ) throws(ComputeError) {
+    meter?.product(x, matrix, transposes: false)
+  }
   package func accumulateOuterProduct(
     _ dy: Tensor, _ x: Tensor, scaling: Float, gradient: Tensor
-  ) throws(ComputeError) {}
+  ) throws(ComputeError) {
+    meter?.outerProduct(rows: x.rows, gradient)
+  }
   package func embedding(_ ids: Tensor, _ table: BaseMatrix, out: Tensor) throws(ComputeError) {}
   package func rmsNorm(
     _ x: Tensor, weight: Tensor, epsilon: Float, out: Tensor, reciprocalRMS: Tensor
@@ -83,7 +99,8 @@ package final class PlanningBackend: Backend {
   package func route(_ logits: Tensor, normalize: Bool, routing: Routing) throws(ComputeError)
     -> [Int]
   {
-    (0..<logits.columns).map { $0 < routing.experts.columns ? logits.rows : 0 }
+    meter?.route(routing)
+    return (0..<logits.columns).map { $0 < routing.experts.columns ? logits.rows : 0 }
   }
   package func routeBackward(
     dweights: Tensor, normalize: Bool, probabilityGradient: Tensor, routing: Routing,
@@ -104,7 +121,8 @@ package final class PlanningBackend: Backend {
   ) throws(ComputeError) {}
   package func argmax(_ x: Tensor, out: Tensor) throws(ComputeError) {}
   package func sumsOfSquares(_ x: Tensor, blockSize: Int) throws(ComputeError) -> [Double] {
-    [Double](repeating: 0, count: (x.count + blockSize - 1) / blockSize)
+    meter?.sumsOfSquares(count: x.count, blockSize: blockSize)
+    return [Double](repeating: 0, count: (x.count + blockSize - 1) / blockSize)
   }
   package func adamW(
     weights: Tensor, gradients: Tensor, firstMoment: Tensor, secondMoment: Tensor,

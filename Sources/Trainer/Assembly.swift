@@ -12,10 +12,12 @@ enum Assembly {
   ///   - options: of the command.
   ///   - environment: gives the threads of this process, and where libraries and caches are.
   ///   - localRank: number of this process on its host; it takes the GPU of that number.
+  ///   - didMove: called now and then, where it takes long.
   /// - Returns: the backend and a line for the user where it does something unexpected.
   /// - Throws: ``UserError`` for a device that cannot be used.
   static func backend(
-    _ options: ModelOptions, environment: ProgramEnvironment, localRank: Int = 0
+    _ options: ModelOptions, environment: ProgramEnvironment, localRank: Int = 0,
+    didMove: () -> Void = {}
   ) throws(UserError) -> (backend: any Backend, remark: String?) {
     let precision: Precision = options.mixedPrecision == .bf16 ? .bfloat16 : .float32
     switch options.device {
@@ -33,7 +35,7 @@ enum Assembly {
       let remark = GPUPlacement.bindNearGPU(localRank: localRank, environment)
       let device = try DriverDevice(
         localRank: localRank, search: LibrarySearch(environment.libraryVariables),
-        cacheDirectory: environment.cacheDirectory)
+        cacheDirectory: environment.cacheDirectory, didMove: didMove)
       do throws(ComputeError) {
         return (try CUDABackend(device: device, precision: precision), remark)
       } catch {

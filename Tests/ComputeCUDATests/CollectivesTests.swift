@@ -15,15 +15,18 @@ import Trainer
 extension FakeLibraryTests {
   @Suite struct CollectivesTests {
     struct Case: Sendable, CustomTestStringConvertible {
-      var model = "mixtral-experts"
-      var quantization = QuantizationSettings(isNF4: true, isDouble: true)
+      var step = StepCase(
+        model: "mixtral-experts", quantization: .init(isNF4: true, isDouble: true), dropout: 0.1,
+        retention: .inputs, packs: [[7], [3, 4], [5], [2, 6], [4]])
       var isSliced: Bool
-      var testDescription: String { "\(model), base \(isSliced ? "in slices" : "of its own")" }
+      var testDescription: String { "\(step.model), base \(isSliced ? "in slices" : "whole")" }
     }
 
     static let cases = [
       Case(isSliced: false), Case(isSliced: true),
-      Case(model: "qwen2-tied", quantization: .init(), isSliced: true),
+      Case(
+        step: StepCase(model: "qwen2-tied", packs: [[7], [3, 4], [5], [2, 6], [4]]),
+        isSliced: true),
     ]
 
     struct Outcome: Equatable, Sendable {
@@ -31,66 +34,23 @@ extension FakeLibraryTests {
       var weights: [UInt32]
     }
 
-    typealias MakeCollectives =
-      @Sendable (any ProcessGroup, any Backend) throws
-      -> any TensorCollectives
-
     /// Two steps of five packs on the ranks of a group.
     private static func run(
       _ example: Case, _ group: any ProcessGroup, _ backend: any Backend,
-      _ makeCollectives: MakeCollectives
+      _ makeCollectives: StepRun.MakeCollectives = { try HostCollectives($0, backend: $1) }
     ) throws -> Outcome {
-      let base = try TinyModel.base(
-        example.model, example.quantization,
-        placement: example.isSliced
-          ? .sharded(makeCollectives(try group.makeBackgroundGroup(), backend)) : .own,
-        backend: backend)
-      let layout = AdapterLayout(
-        base.configuration,
-        LoRASettings(
-          loraRank: 3, alpha: 5, dropout: 0.1,
-          targets: Set(LoRATarget.allCases).subtracting([.router])))
-      var random = Random(7)
-      let weights = Tensor(
-        storage: try backend.makeStorage(byteCount: 4 * layout.elementCount),
-        columns: layout.elementCount)
-      try backend.upload(
-        (0..<layout.elementCount).map { _ in Float(0.1 * random.normal()) }, to: weights)
-      let model = try TinyModel.model(
-        base, adapters: AdapterWeights(layout: layout, values: weights), backend)
-      let packs = [[7], [3, 4], [5], [2, 6], [4]].map {
-        TinyModel.pack($0, base.configuration.vocabularySize, &random)
-      }
-      let slices = WeightSlices(
-        parts: layout.parts, worldSize: group.worldSize, bucketElementCount: 1)
-      let exchange = try GradientExchange(
-        group: group, slices: slices, maximumPackCount: packs.count, backend: backend,
-        collectives: group.worldSize > 1 ? try makeCollectives(group, backend) : nil)
-      let step = TrainStep(
-        model: model, weights: weights, group: group, exchange: exchange,
-        optimizer: try AdamW(
-          AdamWSettings(), count: slices.count(ofRank: group.rank), backend: backend),
-        schedule: LearningRateSchedule(kind: .constant, peak: 1e-2, warmupSteps: 0, totalSteps: 2),
-        maximumGradientNorm: 1, routerLossCoefficient: base.configuration.routerLossCoefficient,
-        dropout: (7, 0.1), retention: .inputs)
-      let own = PackRuns.run(
-        ofRank: group.rank, packCount: packs.count, worldSize: group.worldSize)
-      let metrics = try (1...2).map { number in
-        try step.run(
-          StepPlan(
-            step: number, packCount: packs.count,
-            targetTokens: packs.reduce(0) { $0 + $1.targets.count },
-            tokens: packs.reduce(0) { $0 + $1.tokens.count }), packs: Array(packs[own]))
-      }
+      let run = try StepRun(
+        example.step, backend, on: group, isSliced: example.isSliced,
+        makeCollectives: makeCollectives)
       return Outcome(
-        metrics: metrics, weights: try backend.download(weights).map(\.bitPattern))
+        metrics: try [run.next(), run.next()],
+        weights: try run.weightValues().map(\.bitPattern))
     }
 
     private static func alone(_ example: Case) throws -> Outcome {
       try run(
-        Case(model: example.model, quantization: example.quantization, isSliced: false),
-        SoloGroup(), CUDABackend(device: EmulatedDevice(), precision: .float32)
-      ) { try HostCollectives($0, backend: $1) }
+        Case(step: example.step, isSliced: false), SoloGroup(),
+        CUDABackend(device: EmulatedDevice(), precision: .float32))
     }
 
     @Test(arguments: cases) func throughTheHost(_ example: Case) throws {
@@ -101,8 +61,7 @@ extension FakeLibraryTests {
           ranks: ranks,
           { group in
             try Self.run(
-              example, group, CUDABackend(device: EmulatedDevice(), precision: .float32)
-            ) { try HostCollectives($0, backend: $1) }
+              example, group, CUDABackend(device: EmulatedDevice(), precision: .float32))
           })
         {
           #expect(try result.get() == expected, "\(ranks) ranks")
@@ -127,7 +86,7 @@ extension FakeLibraryTests {
         let path = "\(folder)/libnccl.so.2"
         search = LibrarySearch([
           CUDALibrary.driver.variable: "\(folder)/libcuda.so.1",
-          CUDALibrary.nccl.variable: path,
+          CUDALibrary.nccl.variable: path, CUDALibrary.cuBLASLt.variable: "none",
           LibrarySearch.foldersVariable: try #require(FakeLibraries.nvrtcFolder),
         ])
         library = try NCCLLibrary(search)
@@ -232,6 +191,10 @@ private final class ForgetfulDevice: CUDADevice {
   }
 
   var summary: String { base.summary }
+  var peakByteCount: Int { base.peakByteCount }
+  var memoryName: String { base.memoryName }
+  var library: (any ProductLibrary)? { base.library }
+  var identity: (device: String, driver: String) { base.identity }
   var limits: DeviceLimits { base.limits }
   var place: DevicePlace { base.place }
   func freeByteCount() throws(ComputeError) -> Int { try base.freeByteCount() }
@@ -255,9 +218,6 @@ private final class ForgetfulDevice: CUDADevice {
     _ kernel: String, grid: LaunchGrid, sharedByteCount: Int, _ arguments: [KernelArgument]
   ) throws(ComputeError) {
     try base.launch(kernel, grid: grid, sharedByteCount: sharedByteCount, arguments)
-  }
-  func multiply(_ product: LibraryProduct) throws(ComputeError) -> Bool {
-    try unsafe base.multiply(product)
   }
   func synchronize() throws(ComputeError) { try base.synchronize() }
   func makeCurrent() { base.makeCurrent() }

@@ -21,13 +21,7 @@ extension FakeLibraryTests {
     private static let nvrtcFolder = FakeLibraries.nvrtcFolder
 
     private static func environment(_ changes: [String: String] = [:]) -> [String: String?] {
-      var variables = [
-        CUDALibrary.driver.variable: "\(folder ?? "")/libcuda.so.1",
-        LibrarySearch.foldersVariable: nvrtcFolder ?? "", "XDG_CACHE_HOME": folder ?? "",
-        "ACCELERATE_THREADS": "1",
-      ]
-      for (name, value) in changes { variables[name] = value }
-      return variables
+      FakeLibraries.environment(changes)
     }
 
     /// What the program says when it takes the GPU for a command, and fails.
@@ -41,16 +35,19 @@ extension FakeLibraryTests {
     // MARK: The code path
 
     /// Allocation, copies, launches with their arguments, shared memory and events: the operations of
-    /// the program on ``DriverDevice``, whose kernels the emulation runs.
+    /// the program on ``DriverDevice``, whose kernels the emulation runs; products by own kernels and by
+    /// a stand-in for cuBLASLt.
     @Test(
       .enabled(
-        if: folder != nil && nvrtcFolder != nil, "needs clang and NVRTC (scripts/fetch-nvrtc.sh)"))
-    func operationsThroughTheDriver() throws {
+        if: folder != nil && nvrtcFolder != nil, "needs clang and NVRTC (scripts/fetch-nvrtc.sh)"),
+      arguments: [false, true])
+    func operationsThroughTheDriver(hasLibrary: Bool) throws {
       let folder = try #require(Self.folder)
       let path = "\(folder)/libcuda.so.1"
       try FakeLibraries.openDriver()
       let search = LibrarySearch([
         CUDALibrary.driver.variable: path,
+        CUDALibrary.cuBLASLt.variable: hasLibrary ? FakeLibraries.cuBLASLt : "none",
         LibrarySearch.foldersVariable: try #require(Self.nvrtcFolder),
       ])
       func used() throws -> Int { try FakeLibraries.ask("fake_used_bytes", in: .driver) }
@@ -59,9 +56,13 @@ extension FakeLibraryTests {
         let device = try DriverDevice(
           localRank: 0, search: search, cacheDirectory: "\(folder)/accelerate-swift")
         #expect(device.summary.hasPrefix("cuda, Fake 0 (sm_90), driver for CUDA 13.0, NVRTC 13."))
+        #expect(
+          device.summary.hasSuffix(hasLibrary ? "cuBLASLt 13.1.0" : "products by own kernels"))
+        #expect(device.identity.device == "Fake 0, sm_90, 132 multiprocessors")
         #expect(abs((device.limits.bytesPerSecond ?? 0) / 3352e9 - 1) < 0.001)
         #expect(abs((device.limits.operationsPerSecond ?? 0) / 989e12 - 1) < 0.001)
-        #expect(try device.freeByteCount() == 80_000_000_000 - before)
+        let library = hasLibrary ? 32 << 20 : 0
+        #expect(try device.freeByteCount() == 80_000_000_000 - before - library)
         for check in OperationCheck.all {
           let result = try check.compare(
             CUDABackend(device: device, precision: check.precision),
@@ -76,7 +77,7 @@ extension FakeLibraryTests {
         #expect(staging.isOnHost && staging.byteCount == 100)
       }
       // Everything was given back.
-      #expect(try used() == before)
+      #expect(try used() == before + (hasLibrary ? 32 << 20 : 0))
       for name in ["fake_event_count", "fake_host_allocation_count"] {
         #expect(try FakeLibraries.ask(name, in: .driver) == 0)
       }

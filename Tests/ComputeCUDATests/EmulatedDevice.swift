@@ -9,19 +9,33 @@ import TestSupport
 /// threads and blocks.
 final class EmulatedDevice: CUDADevice {
   let summary = "emulated"
+  let memoryName = "emulated"
   private let launches = Atomic<UInt64>(0)
   /// Names of the kernels that ran.
   private let used = Mutex<Set<String>>([])
+  private let memory = Mutex((allocations: 0, held: 0, peak: 0))
   private let seed: UInt64
   /// A mistake in one kernel.
   private let fault: (kernel: String, fault: cuda_emulation_fault)?
 
-  init(seed: UInt64 = 1, fault: (kernel: String, fault: cuda_emulation_fault)? = nil) {
+  let library: (any ProductLibrary)?
+  let identity: (device: String, driver: String)
+
+  init(
+    seed: UInt64 = 1, fault: (kernel: String, fault: cuda_emulation_fault)? = nil,
+    library: (any ProductLibrary)? = nil, name: String = "emulated"
+  ) {
     self.seed = seed
     self.fault = fault
+    self.library = library
+    identity = (name, "none")
   }
 
   func hasRun(_ kernel: String) -> Bool { used.withLock { $0.contains(kernel) } }
+
+  /// How often memory was taken.
+  var allocationCount: Int { memory.withLock { $0.allocations } }
+  var peakByteCount: Int { memory.withLock { $0.peak } }
 
   func freeByteCount() throws(ComputeError) -> Int { 1 << 30 }
 
@@ -30,7 +44,14 @@ final class EmulatedDevice: CUDADevice {
       throw ComputeError("no memory")
     }
     let bits = UInt(bitPattern: address)
+    memory.withLock {
+      $0.allocations += 1
+      $0.held += byteCount
+      $0.peak = max($0.peak, $0.held)
+    }
+    let device = self
     return unsafe Storage(deviceAddress: address, byteCount: byteCount) {
+      device.memory.withLock { $0.held -= byteCount }
       unsafe cuda_emulation_free(UnsafeMutableRawPointer(bitPattern: bits), byteCount)
     }
   }
@@ -70,8 +91,6 @@ final class EmulatedDevice: CUDADevice {
       throw ComputeError(String(decoding: text, as: UTF8.self))
     }
   }
-
-  func multiply(_ product: LibraryProduct) throws(ComputeError) -> Bool { false }
 
   func synchronize() throws(ComputeError) {}
   func makeCurrent() {}

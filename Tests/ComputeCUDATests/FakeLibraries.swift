@@ -6,8 +6,9 @@ import Glibc
 import Support
 import Testing
 
-/// A driver whose kernels the emulation runs, one that lacks a function, and an NCCL between threads,
-/// compiled for the tests from the folder FakeDriver.
+/// NVIDIA's libraries without a GPU, compiled once for all tests from the folder FakeDriver: a driver
+/// whose kernels the emulation runs or nobody, one that lacks a function, cuBLASLt, and NCCL between
+/// threads.
 enum FakeLibraries {
   /// Where they lie, built once; nil without a C compiler.
   static let folder: String? = {
@@ -15,10 +16,10 @@ enum FakeLibraries {
     let sources = FileSystem.parent(of: #filePath) + "/FakeDriver"
     let libraries = [
       ("libcuda.so.1", "driver.c", []), ("libcuda-old.so.1", "driver.c", ["-DFAKE_OLD"]),
-      ("libnccl.so.2", "nccl.c", []),
+      ("libnccl.so.2", "nccl.c", []), ("products/libcublasLt.so.13", "cublaslt.c", []),
     ]
     do {
-      try FileSystem.makeDirectories(path)
+      try FileSystem.makeDirectories("\(path)/products")
       for (name, source, flags) in libraries {
         var environment = KernelFile.environment()
         environment["PATH"] = (environment["PATH"] ?? "/usr/bin:/bin") + ":/opt/swift/usr/bin"
@@ -40,6 +41,21 @@ enum FakeLibraries {
   }()
 
   static let nvrtcFolder: String? = CompileTests.compiler.map { FileSystem.parent(of: $0.path) }
+
+  static let cuBLASLt = "\(folder ?? "")/products/libcublasLt.so.13"
+
+  /// Variables for a program that is to use them; own kernels multiply, and MPI carries what ranks
+  /// exchange, unless `changes` name libraries.
+  static func environment(_ changes: [String: String] = [:]) -> [String: String?] {
+    var variables = [
+      CUDALibrary.driver.variable: "\(folder ?? "")/libcuda.so.1",
+      CUDALibrary.cuBLASLt.variable: "none", CUDALibrary.nccl.variable: "none",
+      LibrarySearch.foldersVariable: nvrtcFolder ?? "", "XDG_CACHE_HOME": folder ?? "",
+      "ACCELERATE_THREADS": "1",
+    ]
+    for (name, value) in changes { variables[name] = value }
+    return variables
+  }
 
   /// The driver, whose kernels the emulation runs from now on.
   static func openDriver() throws {

@@ -1,5 +1,6 @@
 import Compute
 import ComputeCPU
+import GoldenReference
 import Model
 import Support
 import TestSupport
@@ -16,10 +17,8 @@ struct FirstStepTests {
   }
 
   private func makeRun(_ golden: TrajectoryCase, adapter: String) throws -> GoldenRun {
-    try GoldenRun(
-      model: golden.model, adapter: "\(golden.name)/\(adapter)", quantization: golden.quantization,
-      precision: golden.isBFloat16 ? .bfloat16 : .float32,
-      routerLossCoefficient: golden.routerLossCoefficient)
+    try golden.makeRun(
+      adapter: adapter, on: CPUBackend(threadCount: 1, precision: golden.precision))
   }
 
   private func directory(_ golden: TrajectoryCase) -> String {
@@ -127,7 +126,8 @@ struct FirstStepTests {
   @Test func shardsInBFloat16AreOneFileInFloat32() throws {
     let names = ["tiny-mixtral-f32", "tiny-mixtral-bf16"]
     let runs = try names.map {
-      try GoldenRun(model: $0, adapter: "tiny-mixtral-experts/randB_adapter")
+      try GoldenRun(
+        model: $0, adapter: "tiny-mixtral-experts/randB_adapter", on: CPUBackend(threadCount: 1))
     }
     let pack = try Reference.packs()[0]
     let results = try runs.map { try gradients($0, [pack], routerLossScale: 0.1) }

@@ -1,5 +1,6 @@
 import Compute
 import ComputeCPU
+import GoldenReference
 import Model
 import Support
 import Testing

@@ -141,26 +141,38 @@ void ccuda_free_text(void *memory);
 size_t ccuda_cublaslt_version(void);
 int ccuda_cublaslt_create(void **handle);
 
-/// A product of row-major matrices `c [m, n] = scaling a [m, k] op(b)`, and `+= c` with
-/// `accumulates`; b is `[n, k]` where `transposes_b`, else `[k, n]`. Sums and c are float32.
+/// Products of row-major matrices `c [m, n] = scaling a [m, k] op(b)`, and `+= c` with
+/// `accumulates`, for any m; b is `[n, k]` where `transposes_b`, else `[k, n]`. Sums and c are float32.
 typedef struct {
-  int64_t m, n, k;
-  int64_t lda, ldb, ldc;
-  /// What all addresses are multiples of, in bytes.
-  uint32_t alignment;
+  int64_t n, k;
+  int64_t lda, ldb;
   /// Whether a and b are bf16, else float32.
   bool is_bf16;
   bool transposes_b;
-  bool accumulates;
-  float scaling;
 } ccuda_product;
 
-/// An algorithm that cuBLASLt proposes first for this shape among those that split no sum, in
-/// malloc'ed memory; NULL with an error code when there is none.
-void *ccuda_cublaslt_plan(
-    void *handle, const ccuda_product *product, size_t workspace_bytes, int *code);
+/// cublasLtMatmulAlgo_t, which may be stored and used again with the same version of the library.
+typedef struct {
+  uint8_t bytes[64];
+} ccuda_algorithm;
+
+/// What cuBLASLt is told of a shape, for one thread at a time, kept to the end of the process; NULL
+/// with an error code when it fails.
+void *ccuda_cublaslt_layouts(const ccuda_product *shape, int *code);
+/// Up to `capacity` algorithms that split no sum, those that cuBLASLt thinks fastest first. All
+/// addresses will be multiples of `alignment`.
+int ccuda_cublaslt_propose(
+    void *handle, const void *layouts, int64_t m, uint32_t alignment, size_t workspace_bytes,
+    ccuda_algorithm *algorithms, int capacity, int *count);
+/// Whether an algorithm adds up parts of a sum that were made apart, or cannot tell.
+bool ccuda_cublaslt_splits(const ccuda_algorithm *algorithm);
+/// 0 when an algorithm can compute this many rows.
+int ccuda_cublaslt_check(
+    void *handle, const void *layouts, int64_t m, const ccuda_algorithm *algorithm,
+    size_t workspace_bytes);
 int ccuda_cublaslt_multiply(
-    void *handle, const void *plan, const void *a, const void *b, void *c, void *workspace,
+    void *handle, const void *layouts, int64_t m, float scaling, bool accumulates,
+    const ccuda_algorithm *algorithm, const void *a, const void *b, void *c, void *workspace,
     size_t workspace_bytes, void *stream);
 
 // MARK: NCCL

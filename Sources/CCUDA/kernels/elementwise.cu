@@ -72,10 +72,11 @@ dropout(const float *x, const int *tokens, float *out, int rows, int columns, u3
   }
 }
 
-/// Rounds `[rows, columns]` to bf16 rows of `leading` elements; the rest of a row becomes zero.
-/// `leading` is a multiple of 8: a thread writes eight elements.
-KERNEL(256) round_rows(const float *x, u16 *out, int rows, int columns, int leading) {
-  const int groups = leading / 8;
+/// Rounds `[rows, columns]`, scaled, to the first `width` elements of bf16 rows that begin `leading`
+/// elements apart, with zeros beyond `columns`. Both are multiples of 8: a thread writes eight.
+KERNEL(256) round_rows(const float *x, u16 *out, int rows, int columns, int width, int leading,
+                       float scaling) {
+  const int groups = width / 8;
   const i64 count = (i64)rows * groups;
   for (i64 i = grid_thread(); i < count; i += grid_threads()) {
     const int row = (int)(i / groups), first = (int)(i % groups) * 8;
@@ -83,17 +84,17 @@ KERNEL(256) round_rows(const float *x, u16 *out, int rows, int columns, int lead
     u32 words[4];
     if (first + 8 <= columns && is_aligned(from)) {
       const float4 a = load4(from), b = load4(from + 4);
-      words[0] = pack_bf16(a.x, a.y);
-      words[1] = pack_bf16(a.z, a.w);
-      words[2] = pack_bf16(b.x, b.y);
-      words[3] = pack_bf16(b.z, b.w);
+      words[0] = pack_bf16(scaling * a.x, scaling * a.y);
+      words[1] = pack_bf16(scaling * a.z, scaling * a.w);
+      words[2] = pack_bf16(scaling * b.x, scaling * b.y);
+      words[3] = pack_bf16(scaling * b.z, scaling * b.w);
     } else {
       for (int pair = 0; pair < 4; pair++) {
         const int column = first + 2 * pair;
-        words[pair] = pack_bf16(column < columns ? from[2 * pair] : 0.0f,
-                                column + 1 < columns ? from[2 * pair + 1] : 0.0f);
+        words[pair] = pack_bf16(column < columns ? scaling * from[2 * pair] : 0.0f,
+                                column + 1 < columns ? scaling * from[2 * pair + 1] : 0.0f);
       }
     }
-    store_words4(out + 8 * i, words[0], words[1], words[2], words[3]);
+    store_words4(out + (i64)row * leading + first, words[0], words[1], words[2], words[3]);
   }
 }

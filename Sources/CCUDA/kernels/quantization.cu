@@ -67,14 +67,16 @@ KERNEL(256) decode_floats(WeightSource source, float *out, i64 rows, int columns
     out[i] = element(source, table, i / columns, (int)(i % columns), columns);
 }
 
-/// Decodes a matrix to bf16 rows of `leading` elements, a multiple of 8; the rest of a row is zero.
+/// Decodes a matrix to the first `width` elements of bf16 rows that begin `leading` elements apart, with
+/// zeros beyond `columns`; both are multiples of 8.
 ///
 /// A thread makes eight elements. In the usual case, NF4 whose rows are whole blocks, it reads four
 /// bytes of codes and one scale, and neighbouring threads neighbouring addresses.
-KERNEL(256) decode_bf16(WeightSource source, u16 *out, i64 rows, int columns, int leading) {
+KERNEL(256)
+decode_bf16(WeightSource source, u16 *out, i64 rows, int columns, int width, int leading) {
   SHARED_ARRAY(float, table, 16);
   fill_table(table);
-  const int groups = leading / 8;
+  const int groups = width / 8;
   const i64 count = rows * groups;
   const bool is_simple = source.format >= 3 && columns % 64 == 0;
   for (i64 i = grid_thread(); i < count; i += grid_threads()) {
@@ -96,7 +98,7 @@ KERNEL(256) decode_bf16(WeightSource source, u16 *out, i64 rows, int columns, in
       for (int pair = 0; pair < 4; pair++)
         words[pair] = pack_bf16(values[2 * pair], values[2 * pair + 1]);
     }
-    store_words4(out + 8 * i, words[0], words[1], words[2], words[3]);
+    store_words4(out + row * leading + first, words[0], words[1], words[2], words[3]);
   }
 }
 

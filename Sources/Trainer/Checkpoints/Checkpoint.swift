@@ -1,3 +1,4 @@
+internal import Compute
 internal import Model
 internal import Support
 
@@ -14,15 +15,19 @@ struct Checkpoint {
   var secondMoment: [Float]
   /// What must be the same for the run to go on: settings, digests of base and data.
   var identity: JSONObject
+  /// How products were computed; nil on devices that choose nothing.
+  var products: ProductChoices?
 
   init(
-    step: Int, weights: [Float], firstMoment: [Float], secondMoment: [Float], identity: JSONObject
+    step: Int, weights: [Float], firstMoment: [Float], secondMoment: [Float], identity: JSONObject,
+    products: ProductChoices? = nil
   ) {
     self.step = step
     self.weights = weights
     self.firstMoment = firstMoment
     self.secondMoment = secondMoment
     self.identity = identity
+    self.products = products
   }
 
   // MARK: Writing
@@ -49,12 +54,13 @@ struct Checkpoint {
         "step": .integer(step), "version": .string(programVersion),
         "identity": .object(identity),
       ]
-      let files: [(String, [UInt8])] = [
+      var files: [(String, [UInt8])] = [
         (AdapterFile.weightsName, AdapterFile.weights(layout, weights)),
         (AdapterFile.configurationName, Array(adapterConfiguration.utf8)),
         (Self.optimizerName, optimizer.bytes()),
         (Self.stateName, Array((state.prettyText + "\n").utf8)),
       ]
+      if let products { files.append((ProductAgreement.fileName, Array(products.text.utf8))) }
       var manifest = JSONObject()
       for (name, bytes) in files {
         try FileSystem.write(bytes, to: "\(temporary)/\(name)")
@@ -151,6 +157,10 @@ struct Checkpoint {
     secondMoment = try moment("second_moment")
     let adapter = try SafetensorsFile(path: "\(directory)/\(AdapterFile.weightsName)")
     weights = try AdapterFile.values(of: adapter, layout: layout)
+    if manifest[ProductAgreement.fileName] != nil {
+      let path = "\(directory)/\(ProductAgreement.fileName)"
+      products = try ProductChoices(FileSystem.readBytes(path), at: path)
+    }
   }
 
   /// Refuses to go on with other settings, another base or other data; names the first difference.

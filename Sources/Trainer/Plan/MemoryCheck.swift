@@ -36,12 +36,12 @@ struct MemoryCheck {
     let free =
       try backend.freeByteCount().map { $0 - collectivesByteCount }
       ?? HostMemory.availableByteCount() + held * group.localWorldSize
-    // A GPU is taken for the host of one rank.
-    let sharerCount = backend.hasHostMemory ? group.localWorldSize : 1
+    let sharers = try MemorySharers(backend, group: group)
+    if let note = sharers.note { opening.reporter.note(note) }
     // The fullest rank and the smallest host decide for all.
     let numbers = try group.allGather([
       Double(runtime), Double(max(0, held - runtime)),
-      Double(sharerCount), Double(free),
+      Double(group.localWorldSize), Double(free),
     ])
     func largest(_ index: Int) -> Int { Int(numbers.map { $0[index] }.max() ?? 0) }
     var planner = Planner(
@@ -60,7 +60,8 @@ struct MemoryCheck {
       checkpointing: configuration.gradientCheckpointing, pack: largestPack,
       packsPerStep: min(configuration.packsPerStep, training.dataset.samples.count),
       shard: options.shard,
-      shardGroup: options.shardGroup, worldSize: group.worldSize, ranksPerHost: largest(2))
+      shardGroup: options.shardGroup, worldSize: group.worldSize, ranksPerHost: largest(2),
+      ranksPerMemory: backend.hasHostMemory ? largest(2) : sharers.ranks.count)
     let plan = try planner.plan(settings) { try group.allAgree($0) }
     let title = PlannedModel.title(opening.directory, planner.configuration, options)
     let makeTable = { [planner] in try PlanTable(planner, plan, title: title) }
@@ -71,8 +72,9 @@ struct MemoryCheck {
       throw UserError(
         .usage,
         "the run does not fit: it needs \(ByteText.short(plan.hostByteCount)) of a \(backend.hasHostMemory ? "host" : "GPU")'s free "
-          + "\(ByteText.short(planner.memoryByteCount))\n\n\(table.text)",
-        fix: table.fix ?? "use a smaller model, or hosts with more memory")
+          + "\(ByteText.short(planner.memoryByteCount))\(sharers.remark)\n\n\(table.text)",
+        fix: table.fix
+          ?? "use a smaller model, or \(backend.hasHostMemory ? "hosts" : "GPUs") with more memory")
     }
     opening.reporter.note(plan.summary)
     return (plan, reason(plan, options, memoryByteCount: planner.memoryByteCount), makeTable)
@@ -82,12 +84,13 @@ struct MemoryCheck {
   private func reason(_ plan: RunPlan, _ options: ModelOptions, memoryByteCount: Int) -> String {
     let size = ByteText.short(opening.description.byteCount)
     let room = ByteText.short(memoryByteCount)
+    let owner = opening.backend.hasHostMemory ? "host" : "GPU"
     let why =
       switch (options.shard, plan.placement) {
       case (.auto, .sliced):
-        "with a whole copy of the base, \(size), the run does not fit into a host's free \(room)"
+        "with a whole copy of the base, \(size), the run does not fit into a \(owner)'s free \(room)"
       case (.auto, _):
-        "with a copy of the base, \(size), the run fits into each host's free \(room)"
+        "with a copy of the base, \(size), the run fits into each \(owner)'s free \(room)"
       default: "as asked for; the base is \(size)"
       }
     switch plan.placement {

@@ -41,10 +41,12 @@ package enum PlanCommand {
     }
     let (backend, _) = try Assembly.backend(options, environment: environment)
     let pack = train.largestPack
+    let gpus = backend.hasHostMemory ? 1 : try GPUPlacement.count(environment)
     var planner = Planner(
       configuration: model, stored: stored,
       adapters: AdapterLayout(model, try AdapterSource.settings(train, model)), backend: backend,
-      memoryByteCount: configuration.memoryByteCount ?? HostMemory.availableByteCount(),
+      memoryByteCount: try configuration.memoryByteCount ?? backend.freeByteCount()
+        ?? HostMemory.availableByteCount(),
       runtimeByteCount: RuntimeMemory.expected(worldSize: configuration.ranks),
       positionCount: pack.longest)
     planner.savesCheckpoints = train.saveSteps > 0
@@ -53,7 +55,8 @@ package enum PlanCommand {
         quantization: train.base.quantizationSettings, checkpointing: train.gradientCheckpointing,
         pack: pack, packsPerStep: train.packsPerStep, shard: train.base.shard,
         shardGroup: train.base.shardGroup, worldSize: configuration.ranks,
-        ranksPerHost: configuration.ranksPerHost))
+        ranksPerHost: configuration.ranksPerHost,
+        ranksPerMemory: (configuration.ranksPerHost + gpus - 1) / gpus))
     let table = try PlanTable(planner, plan, title: PlannedModel.title(path, model, train.base))
     return (table.text, table.fits)
   }

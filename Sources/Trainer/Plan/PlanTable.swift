@@ -1,3 +1,4 @@
+internal import Compute
 internal import Model
 
 /// A plan in words: what a rank holds, what moves, what fits and what would.
@@ -30,7 +31,9 @@ struct PlanTable {
     let settings = plan.settings
     let ranks =
       settings.worldSize == 1
-      ? "1 rank" : "\(settings.worldSize) ranks, \(settings.ranksPerHost) on a host"
+      ? "1 rank"
+      : "\(settings.worldSize) ranks, \(settings.ranksPerHost) on a host"
+        + (hasHostMemory ? "" : ", \(settings.ranksPerMemory) on a GPU")
     return """
       \(title)
       \(ranks); \(settings.packsPerStep) packs a step of up to \(settings.pack.tokens) tokens
@@ -40,6 +43,9 @@ struct PlanTable {
 
       """
   }
+
+  private var hasHostMemory: Bool { planner.backend.hasHostMemory }
+  private var owner: String { hasHostMemory ? "host" : "GPU" }
 
   private static func describe(_ placement: PlannedPlacement) -> String {
     switch placement {
@@ -64,7 +70,7 @@ struct PlanTable {
     }
     text += Self.line("  most at one time", ByteText.short(plan.rankByteCount))
     text += Self.line(
-      plan.settings.ranksPerHost == 1 ? "needed" : "needed per host",
+      plan.settings.ranksPerMemory == 1 ? "needed" : "needed per \(owner)",
       ByteText.short(plan.hostByteCount),
       "  of \(ByteText.short(planner.memoryByteCount)): \(Self.verdict(plan, planner))")
     return text + "\n"
@@ -87,7 +93,7 @@ struct PlanTable {
   }
 
   private var comparison: String {
-    var text = Self.line("other settings", "per host")
+    var text = Self.line("other settings", "per \(owner)")
     for variant in variants {
       text += Self.line(
         "  " + variant.flags, ByteText.short(variant.plan.hostByteCount),
@@ -148,14 +154,16 @@ struct PlanVariant {
     if !given.quantization.isNF4 {
       changes.append(("--quant nf4", { $0.quantization = QuantizationSettings(isNF4: true) }))
     }
-    if given.ranksPerHost > 1 {
-      let fewer = given.ranksPerHost / 2
+    if given.ranksPerMemory > 1 {
+      let (share, fewer) = (given.ranksPerMemory, given.ranksPerMemory / 2)
+      let owner = planner.backend.hasHostMemory ? "host" : "GPU"
       changes.append(
         (
-          "\(fewer) \(fewer == 1 ? "rank" : "ranks") on each host",
+          "\(fewer) \(fewer == 1 ? "rank" : "ranks") on each \(owner)",
           {
-            $0.worldSize = max(1, $0.worldSize / given.ranksPerHost) * fewer
-            $0.ranksPerHost = fewer
+            $0.worldSize = max(1, $0.worldSize / share) * fewer
+            $0.ranksPerHost = max(1, $0.ranksPerHost / share) * fewer
+            $0.ranksPerMemory = fewer
           }
         ))
     }

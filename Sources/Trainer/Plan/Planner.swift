@@ -48,7 +48,7 @@ struct Planner {
   private func placements(_ settings: PlanSettings) -> [PlannedPlacement] {
     let (world, host) = (settings.worldSize, settings.ranksPerHost)
     guard world > 1 else { return [.own] }
-    let whole: PlannedPlacement = host > 1 ? .shared : .own
+    let whole: PlannedPlacement = host > 1 && backend.hasHostMemory ? .shared : .own
     let groups: [Int] =
       switch settings.shardGroup {
       case .host: [host]
@@ -123,6 +123,7 @@ struct Planner {
         hasDropout: retention != .nothing && adapters.settings.dropout > 0,
         longestSample: shape.longest)
     }
+    meter?.sumsOfSquares(count: slice, blockSize: slices.blockSize)
     var activations = try pass(settings.pack, retention)
     if !evaluation.isEmpty {
       // Memory grows with each of the numbers, so their maxima bound every pack.
@@ -142,10 +143,14 @@ struct Planner {
     bytes[.activations] = activations
     bytes[.workspaces] =
       (meter?.byteCount ?? 0) + 4 * positionCount * configuration.headWidth
-    bytes[.runtime] = runtimeByteCount + (meter == nil ? 0 : RuntimeMemory.libraryByteCount)
-    bytes[.data] = dataByteCount
-    bytes[.reading] = BaseLoader.stagingByteCount(layouts)
-    bytes[.saving] = RuntimeMemory.savingFactor(savesCheckpoints) * adapters.elementCount
+    bytes[.reading] = BaseLoader.stagingByteCount(
+      layouts, hasHostMemory: backend.hasHostMemory)
+    // The rest lies in the host's memory, also where a device has its own.
+    if backend.hasHostMemory {
+      bytes[.runtime] = runtimeByteCount + (meter == nil ? 0 : RuntimeMemory.libraryByteCount)
+      bytes[.data] = dataByteCount
+      bytes[.saving] = RuntimeMemory.savingFactor(savesCheckpoints) * adapters.elementCount
+    }
 
     var sliced: (byteCounts: [Int], ranks: Int)?
     if case .sliced(let ranks) = placement {
@@ -158,7 +163,7 @@ struct Planner {
       layerCount: configuration.layerCount, byteCounts: bytes,
       traffic: StepTraffic(
         slices: slices, packsPerStep: settings.packsPerStep, slabs: sliced,
-        tiesEmbeddings: configuration.tiesEmbeddings))
+        tiesEmbeddings: configuration.tiesEmbeddings), workspaces: meter)
   }
 
   /// What of a slab lies with the first rank, which has the largest slices.

@@ -1,3 +1,4 @@
+internal import Compute
 internal import DistributedTraining
 internal import Model
 
@@ -31,6 +32,8 @@ struct RunPlan {
   let layerCount: Int
   let byteCounts: [Part: Int]
   let traffic: StepTraffic
+  /// What the device takes besides tensors; nil for one that takes nothing.
+  let workspaces: (any WorkspaceMeter)?
 
   func callAsFunction(_ part: Part) -> Int { byteCounts[part] ?? 0 }
 
@@ -48,14 +51,14 @@ struct RunPlan {
     return max(loading, kept + self(.workspaces) + atOnce)
   }
 
-  /// What the ranks of one host take together.
+  /// What the ranks of one host, or of one GPU, take together.
   var hostByteCount: Int {
     let shared = placement == .shared ? baseByteCount : 0
     // Checkpoints are written by one rank.
-    return rankByteCount + (settings.ranksPerHost - 1) * (rankByteCount(saves: false) - shared)
+    return rankByteCount + (settings.ranksPerMemory - 1) * (rankByteCount(saves: false) - shared)
   }
 
-  /// Whether it fits a host. A twentieth stays free for what no plan knows.
+  /// Whether it fits a host, or a GPU. A twentieth stays free for what no plan knows.
   func fits(_ memoryByteCount: Int) -> Bool {
     Double(hostByteCount) <= 0.95 * Double(memoryByteCount)
   }
@@ -121,6 +124,8 @@ struct PlanSettings: Equatable {
   var shardGroup: ModelOptions.ShardGroup
   var worldSize: Int
   var ranksPerHost: Int
+  /// Those that take their memory from one place: of a host, or of a GPU.
+  var ranksPerMemory: Int
 }
 
 /// Bytes for people.

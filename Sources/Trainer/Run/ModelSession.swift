@@ -63,7 +63,7 @@ struct ModelOpening {
     progress = group.progress
     progress.enter(.loading)
     let (backend, remark) = try Assembly.backend(
-      options, environment: environment, localRank: group.localRank)
+      options, environment: environment, localRank: group.localRank, didMove: progress.move)
     self.backend = backend
     reporter.note(
       "accelerate-swift \(programVersion): \(group.worldSize) "

@@ -1,3 +1,4 @@
+internal import Compute
 internal import Data
 internal import Model
 internal import Support
@@ -10,6 +11,8 @@ struct RunFiles {
   /// `base_model_name_or_path` of the adapter.
   let baseModel: String
   let identity: JSONObject
+  /// How products are computed; see ``ProductAgreement``.
+  let products: ProductChoices?
 
   var metricsPath: String { "\(output)/metrics.jsonl" }
 
@@ -25,6 +28,9 @@ struct RunFiles {
     var used = configuration
     used.output = output
     try FileSystem.writeAtomically(used.yamlText, to: "\(output)/run.yaml")
+    if let products {
+      try FileSystem.writeAtomically(products.text, to: "\(output)/\(ProductAgreement.fileName)")
+    }
     for name in tokenizer?.fileNames ?? [] {
       try FileSystem.writeAtomically(
         FileSystem.readBytes("\(modelDirectory)/\(name)"), to: "\(output)/\(name)")
@@ -55,7 +61,7 @@ struct RunFiles {
   ) throws(UserError) {
     let checkpoint = Checkpoint(
       step: step, weights: weights, firstMoment: firstMoment, secondMoment: secondMoment,
-      identity: identity)
+      identity: identity, products: products)
     try checkpoint.write(
       to: output, layout: layout, adapterConfiguration: adapterConfiguration)
     try Checkpoint.prune(output, keeping: count)

@@ -12,6 +12,8 @@ struct RunState {
   private(set) var weights: [Float]
   /// What a checkpoint of this run must agree with.
   let identity: JSONObject
+  /// How products were computed so far, on rank 0; nil for a new run.
+  let products: ProductChoices?
   private var moments: (first: [Float], second: [Float])?
 
   /// Settings that a resumed run may change: where and how often things are written, the number
@@ -39,7 +41,7 @@ struct RunState {
     self.identity = identity
 
     guard configuration.resumes else {
-      (step, weights, moments) = (0, values, nil)
+      (step, weights, moments, products) = (0, values, nil, nil)
       return
     }
     // Rank 0 reads; the others need not see the files.
@@ -50,7 +52,7 @@ struct RunState {
     let found = Int(try group.broadcast("\(checkpoint?.step ?? 0)")) ?? 0
     guard found > 0 else {
       reporter.note("nothing to resume in \(output); starting at step 1")
-      (step, weights, moments) = (0, values, nil)
+      (step, weights, moments, products) = (0, values, nil, nil)
       return
     }
     let zeros = [Float](repeating: 0, count: layout.elementCount)
@@ -65,6 +67,7 @@ struct RunState {
     step = found
     self.weights = weights
     moments = (first, second)
+    products = checkpoint?.products
   }
 
   /// Hands the weights over, so that they are held once.

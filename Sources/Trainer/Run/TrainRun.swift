@@ -110,6 +110,10 @@ struct TrainRun {
       configuration: used, output: output, values: source.takeValues(),
       layout: source.layout, training: training, base: opening.description, group: group,
       reporter: reporter)
+    let products = try ProductAgreement.settle(
+      memory.plan.workspaces?.products ?? [], known: state.products, backend: session.backend,
+      group: group,
+      reporter: reporter)
     var questions = texts
     questions?.isLockStep = session.placement.isLockStep
     let slices = WeightSlices(parts: source.layout.parts, worldSize: group.worldSize)
@@ -118,6 +122,7 @@ struct TrainRun {
       maximumPackCount: min(configuration.packsPerStep, training.dataset.samples.count),
       backend: session.backend, collectives: collectives)
     let weights = try session.makeWeights(source.layout, state.takeWeights())
+    try memory.plan.workspaces?.reserve()
     let arena = try session.makeArena(byteCount: memory.plan(.activations))
     let model = try session.makeModel(
       adapters: weights, positionCount: longest, arena: arena)
@@ -144,7 +149,8 @@ struct TrainRun {
 
     let files = RunFiles(
       output: output, layout: source.layout, family: shape.architecture,
-      baseModel: configuration.base.model ?? "accelerate-swift-demo", identity: state.identity)
+      baseModel: configuration.base.model ?? "accelerate-swift-demo", identity: state.identity,
+      products: products)
     if group.rank == 0 {
       try files.writeSettings(
         used, output: output, tokenizer: training.tokenizer, modelDirectory: modelDirectory)
@@ -169,10 +175,18 @@ struct TrainRun {
       if group.rank == 0 { Console.writeOutput(comparison.table) }
     }
     group.progress.enter(.finishing)
-    let peak = try group.allGather([Double(PeakMemory.heldPeakByteCount())]).map { $0[0] }
-    reporter.note(
-      "peak memory per rank: \(ByteText.short(Int(peak.max() ?? 0))), planned "
-        + ByteText.short(memory.plan.rankByteCount))
+    let planned = ", planned \(ByteText.short(memory.plan.rankByteCount))"
+    func largest(_ byteCount: Int) throws -> String {
+      let ranks = try group.allGather([Double(byteCount)])
+      return ByteText.short(Int(ranks.map { $0[0] }.max() ?? 0))
+    }
+    let peak = try largest(PeakMemory.heldPeakByteCount())
+    if let byteCount = session.backend.peakByteCount {
+      reporter.note("peak memory per rank: \(peak) of the host")
+      reporter.note("peak memory of a GPU per rank: \(try largest(byteCount))\(planned)")
+    } else {
+      reporter.note("peak memory per rank: \(peak)\(planned)")
+    }
     reporter.note("adapter: \(output)")
     return ExitCode.success
   }

@@ -9,13 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef int (*launcher)(
     const char *kernel, const unsigned *grid, unsigned threads, unsigned shared_bytes,
     void **arguments);
 
 static launcher launch;
-static size_t used;
+static size_t used, peak;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int device_count;
 
@@ -132,6 +133,18 @@ static long long setting(const char *name, long long usual) {
   return text == NULL ? usual : atoll(text);
 }
 
+// Writes the most bytes that were in use into a file of the process.
+static void note_peak(void) {
+  peak = used;
+  const char *name = getenv("FAKE_PEAK");
+  if (name == NULL) return;
+  char path[4096];
+  snprintf(path, sizeof path, "%s.%d", name, (int)getpid());
+  FILE *file = fopen(path, "w");
+  fprintf(file, "%zu\n", peak);
+  fclose(file);
+}
+
 void fake_set_launcher(launcher function) { launch = function; }
 size_t fake_used_bytes(void) { return used; }
 
@@ -172,6 +185,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
            : attribute == 13 ? 1830000
            : attribute == 36 ? 2619000
            : attribute == 37 ? 5120
+           : attribute == 33 ? 16 + device
                              : 0;
   return 0;
 }
@@ -199,6 +213,7 @@ int cuMemAlloc_v2(uint64_t *address, size_t bytes) {
     allocations[i].address = aligned_alloc(256, (bytes + 255) / 256 * 256);
     allocations[i].bytes = bytes;
     used += bytes;
+    if (used > peak) note_peak();
     *address = (uintptr_t)allocations[i].address;
     code = 0;
     break;

@@ -1,68 +1,25 @@
-import Compute
-import ComputeCPU
-import DistributedTraining
-import Foundation
-import Model
-import Optim
-import Support
-import Trainer
-
-/// The directory of reference data, which is not part of the project.
-enum Reference {
-  static let directory: String = {
-    let root = ProcessInfo.processInfo.environment["ACCELERATE_SHARED"] ?? "../shared"
-    return "\(root)/reference"
-  }()
-  static let isAvailable = FileManager.default.fileExists(atPath: directory + "/trajectories")
-  static let reason = "no reference data at \(directory); set ACCELERATE_SHARED"
-
-  /// Token rows of `batches.jsonl`, packs of four consecutive rows.
-  static func packs() throws -> [PackInput] {
-    let text = try FileSystem.readText("\(directory)/trajectories/common/batches.jsonl")
-    let rows = try text.split(separator: "\n").map { line in
-      let row = try JSONParser.parse(String(line))
-      func ids(_ name: String) -> [Int32] {
-        row[name]?.arrayValue?.compactMap { $0.intValue.map { Int32($0) } } ?? []
-      }
-      return (tokens: ids("input_ids"), labels: ids("labels"))
-    }
-    return stride(from: 0, to: rows.count, by: 4).map { first in
-      var pack = PackInput(
-        tokens: [], positions: [], sampleIndices: [], boundaries: [0], targetRows: [], targets: [])
-      for sample in first..<first + 4 {
-        let (tokens, labels) = rows[sample]
-        for position in tokens.indices {
-          if position + 1 < tokens.count, labels[position + 1] >= 0 {
-            pack.targetRows.append(Int32(pack.tokens.count + position))
-            pack.targets.append(labels[position + 1])
-          }
-        }
-        pack.tokens += tokens
-        pack.positions += (0..<Int32(tokens.count))
-        pack.sampleIndices += [Int32](repeating: Int32(sample), count: tokens.count)
-        pack.boundaries.append(pack.tokens.count)
-      }
-      return pack
-    }
-  }
-}
+package import Compute
+internal import DistributedTraining
+package import Model
+internal import Optim
+package import Trainer
 
 /// A model, its adapter and a trainer, put together from a case of the reference.
-struct GoldenRun {
-  let backend: CPUBackend
-  let base: LoadedBase
-  let layout: AdapterLayout
-  let weights: Tensor
-  let model: CausalLM
-  let step: TrainStep
+package struct GoldenRun {
+  package let backend: any Backend
+  package let base: LoadedBase
+  package let layout: AdapterLayout
+  package let weights: Tensor
+  package let model: CausalLM
+  package let step: TrainStep
 
-  init(
+  package init(
     model name: String, adapter: String, quantization: QuantizationSettings = .init(),
-    precision: Precision = .float32, routerLossCoefficient: Double = 0, learningRate: Double = 1e-3,
-    retention: CausalLM.Retention = .activations, threads: Int = 1,
-    group: any ProcessGroup = SoloGroup()
+    routerLossCoefficient: Double = 0, learningRate: Double = 1e-3,
+    retention: CausalLM.Retention = .activations, on backend: any Backend
   ) throws {
-    backend = CPUBackend(threadCount: threads, precision: precision)
+    self.backend = backend
+    let group = SoloGroup()
     base = try LoadedBase.load(
       directory: "\(Reference.directory)/models/\(name)", quantization: quantization,
       backend: backend)
@@ -100,7 +57,7 @@ struct GoldenRun {
   }
 
   /// Runs steps over the reference's packs, two a step.
-  func train(steps: Int) throws -> [StepMetrics] {
+  package func train(steps: Int) throws -> [StepMetrics] {
     let packs = try Reference.packs()
     return try (1...steps).map { number in
       let packs = Array(packs[2 * number - 2..<2 * number])
