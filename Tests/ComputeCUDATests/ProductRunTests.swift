@@ -13,7 +13,7 @@ import Testing
     "needs clang and NVRTC (scripts/fetch-nvrtc.sh)"))
 struct ProductRunTests {
   private static let flags = [
-    "--data", "synthetic:8x13", "--max-length", "16", "--samples-per-pack", "1", "--save-steps",
+    "--data", "synthetic:16x13", "--max-length", "16", "--samples-per-pack", "1", "--save-steps",
     "1",
   ]
 
