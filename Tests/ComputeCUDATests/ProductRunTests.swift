@@ -31,7 +31,7 @@ struct ProductRunTests {
     #expect(chosen.library == "cuBLASLt 13.1.0" && chosen.driver == "for CUDA 13.0")
     #expect(try place.choices("checkpoint-1/").text == text)
     // Of the stand-in's five proposals one splits sums and one takes too much memory.
-    #expect(chosen.algorithms.count > 20)
+    #expect(chosen.algorithms.count > 10)
     #expect(chosen.algorithms.values.allSatisfy { $0.map { $0[4] } == [2, 3, 4] })
     let logs = try place.takeLogs()
     #expect(logs.count == 2)
