@@ -22,6 +22,8 @@ import Testing
     "Launcher": ["Trainer", "DistributedTraining", "Support"],
   ]
 
+  static let testLibraries = ["TestSupport", "CUDAEmulation", "GoldenReference"]
+
   private static func folder(of module: String) -> String {
     module == "DistributedTraining" ? "Sources/Distributed" : "Sources/\(module)"
   }
@@ -31,8 +33,7 @@ import Testing
     var seen: Set<String> = []
     for target in description["targets"]?.arrayValue ?? [] {
       let name = try #require(target["name"]?.stringValue)
-      // Libraries for tests alone.
-      if target["type"] == "test" || ["TestSupport", "CUDAEmulation"].contains(name) { continue }
+      if target["type"] == "test" || Self.testLibraries.contains(name) { continue }
       let allowed = try #require(Self.allowed[name], "\(name) is not in the table")
       let dependencies = (target["target_dependencies"]?.arrayValue ?? []).compactMap(\.stringValue)
       #expect(Set(dependencies).subtracting(allowed) == [], "dependencies of \(name)")

@@ -34,6 +34,7 @@ enum FakeLibraries {
         while unsafe waitpid(process, &status, 0) < 0 && errno == EINTR {}
         if status != 0 { return nil }
       }
+      atexit { if let folder = FakeLibraries.folder { try? FileSystem.remove(folder) } }
       return path
     } catch {
       return nil

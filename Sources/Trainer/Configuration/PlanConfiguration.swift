@@ -5,7 +5,7 @@ package struct PlanConfiguration: Sendable, Equatable {
   package var train: TrainConfiguration
   package var ranks: Int
   package var ranksPerHost: Int
-  /// Bytes of a host; nil: what this one has.
+  /// Bytes of a host, or of a GPU; nil: what is free here.
   package var memoryByteCount: Int?
 
   /// The flags of `plan`.
@@ -22,8 +22,8 @@ package struct PlanConfiguration: Sendable, Equatable {
             "ranks-per-host", .integer(1...1 << 16), defaultText: "all on one host",
             "Processes on each host."),
           Option(
-            "memory", .number(.positive), defaultText: "what is free on this host",
-            "GB of each host that the run may take."),
+            "memory", .number(.positive), defaultText: "what is free here",
+            "GB of each host, or of each GPU, that the run may take."),
         ])
     ]
       + TrainConfiguration.parser.groups.map { group in
