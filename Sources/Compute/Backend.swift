@@ -22,6 +22,11 @@ package protocol Backend: AnyObject, Sendable {
   var hasHostMemory: Bool { get }
   /// Bytes of a device's own memory that are free; nil where it is the host's.
   func freeByteCount() throws(ComputeError) -> Int?
+  /// Says what the operations that follow are for.
+  ///
+  /// In passes whose losses count, every row of a product has the same bits whatever the other rows
+  /// are. While texts are continued, which multiplies one row or a few, a device may be faster.
+  func beginPass(isGenerating: Bool)
   /// Waits until everything that was asked for is computed.
   func synchronize() throws(ComputeError)
   /// Zeroed memory of the device.
