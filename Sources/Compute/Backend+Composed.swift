@@ -1,6 +1,7 @@
 // What a backend may override.
 extension Backend {
   package var hasHostMemory: Bool { true }
+  package func beginPass(isGenerating: Bool) {}
   package func freeByteCount() throws(ComputeError) -> Int? { nil }
   package var memoryName: String? { nil }
   package var peakByteCount: Int? { nil }

@@ -26,6 +26,11 @@ package protocol Backend: AnyObject, Sendable {
   var memoryName: String? { get }
   /// The most bytes of it that this process held at one time; nil where it is the host's.
   var peakByteCount: Int? { get }
+  /// Says what the operations that follow are for.
+  ///
+  /// In passes whose losses count, every row of a product has the same bits whatever the other rows
+  /// are. While texts are continued, which multiplies one row or a few, a device may be faster.
+  func beginPass(isGenerating: Bool)
   /// Waits until everything that was asked for is computed.
   func synchronize() throws(ComputeError)
   /// Zeroed memory of the device.

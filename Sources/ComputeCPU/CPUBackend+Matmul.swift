@@ -8,12 +8,13 @@ package import Compute
 enum Tile {
   /// Columns of an output strip; a strip's weights are decoded once.
   static let columns = 256
-  /// Rows of one bfloat16 call; the remainder is padded to a multiple of `rowStep`, so that few
-  /// shapes need to be compiled.
-  static let rows = 512
-  static let rowStep = 32
+  /// Every call has a multiple of so many rows; see RowProduct.swift. AVX2 kernels take 6 rows, two
+  /// of them at once, and AVX-512 kernels 8; tiles of bfloat16 have 16 rows.
+  static let rowStep = CPUBackend.instructionSet.hasPrefix("avx512") ? 32 : 12
+  /// Rows of one bfloat16 call, so that few shapes need to be compiled.
+  static let rows = 480
   /// Rows of a tile of a product with a LoRA matrix.
-  static let adapterRows = 128
+  static let adapterRows = 96
   /// Tokens of one partial sum of a parameter gradient.
   static let tokens = 256
 }
@@ -76,18 +77,20 @@ extension CPUBackend {
       pool.forEachTile(strips) { strip, worker in
         let first = strip * Tile.columns
         let width = min(Tile.columns, N - first)
-        let strip: UnsafeMutablePointer<Float>
-        if let elements = unsafe decoder.float32Elements {
+        let elements = unsafe decoder.float32Elements
+        let block = unsafe scratch.bytes(
+          CPUWorkspace.floatProduct(width: width, depth: C, isDecoded: elements == nil),
+          worker: worker)
+        var strip: UnsafeMutablePointer<Float>
+        if let elements = unsafe elements {
           unsafe strip = unsafe elements + first * C
         } else {
-          unsafe strip = unsafe scratch.bytes(
-            CPUWorkspace.floatStrip(width: width, depth: C), worker: worker
-          ).assumingMemoryBound(to: Float.self)
+          unsafe strip = unsafe CPUWorkspace.strip(behind: block, columns: width, depth: C)
           unsafe decoder.decode(first * C, count: width * C, to: strip)
         }
-        unsafe sgemm(
-          transposeB: true, m: T, n: width, k: C, x, C, strip, C, accumulate: false,
-          result + first, N)
+        unsafe rowProduct(
+          transposeB: true, m: T, n: width, k: C, x, strip, C, accumulate: false, result + first,
+          N, block: block)
       }
     }
     guard let bias = unsafe bias?.floats else { return }
@@ -138,19 +141,22 @@ extension CPUBackend {
       pool.forEachTile(strips) { strip, worker in
         let first = strip * Tile.columns
         let width = min(Tile.columns, C - first)
-        if let elements = unsafe decoder.float32Elements {
-          unsafe sgemm(
-            m: T, n: width, k: N, dy, N, elements + first, C, accumulate: accumulate,
-            result + first, C)
+        let elements = unsafe decoder.float32Elements
+        let block = unsafe scratch.bytes(
+          CPUWorkspace.floatProduct(width: width, depth: N, isDecoded: elements == nil),
+          worker: worker)
+        if let elements = unsafe elements {
+          unsafe rowProduct(
+            m: T, n: width, k: N, dy, elements + first, C, accumulate: accumulate, result + first,
+            C, block: block)
         } else {
-          let strip = unsafe scratch.bytes(
-            CPUWorkspace.floatStrip(width: width, depth: N), worker: worker
-          ).assumingMemoryBound(to: Float.self)
+          let strip = unsafe CPUWorkspace.strip(behind: block, columns: width, depth: N)
           for n in 0..<N {
             unsafe decoder.decode(n * C + first, count: width, to: strip + n * width)
           }
-          unsafe sgemm(
-            m: T, n: width, k: N, dy, N, strip, width, accumulate: accumulate, result + first, C)
+          unsafe rowProduct(
+            m: T, n: width, k: N, dy, strip, width, accumulate: accumulate, result + first, C,
+            block: block)
         }
       }
     }
@@ -166,11 +172,14 @@ extension CPUBackend {
       x.columns == C && out.rows == T && out.columns == N,
       "matmulTransposed: [\(T), \(x.columns)] by [\(N), \(C)] to [\(out.rows), \(out.columns)]")
     let (x, matrix, out) = unsafe (x.floats, matrix.floats, out.floats)
-    forEachTile(rows: T, Tile.adapterRows, columns: N, Tile.columns) { rows, columns in
-      unsafe sgemm(
+    forEachTile(rows: T, Tile.adapterRows, columns: N, Tile.columns) {
+      rows, columns, worker in
+      unsafe rowProduct(
         transposeB: true, m: rows.count, n: columns.count, k: C, alpha: scaling,
-        x + rows.lowerBound * C, C, matrix + columns.lowerBound * C, C, accumulate: accumulate,
-        out + rows.lowerBound * N + columns.lowerBound, N)
+        x + rows.lowerBound * C, matrix + columns.lowerBound * C, C, accumulate: accumulate,
+        out + rows.lowerBound * N + columns.lowerBound, N,
+        block: scratch.bytes(
+          CPUWorkspace.rowBlock(columns: columns.count, depth: C), worker: worker))
     }
   }
 
@@ -184,11 +193,14 @@ extension CPUBackend {
       x.columns == N && out.rows == T && out.columns == C,
       "matmul: [\(T), \(x.columns)] by [\(N), \(C)] to [\(out.rows), \(out.columns)]")
     let (x, matrix, out) = unsafe (x.floats, matrix.floats, out.floats)
-    forEachTile(rows: T, Tile.adapterRows, columns: C, Tile.columns) { rows, columns in
-      unsafe sgemm(
-        m: rows.count, n: columns.count, k: N, alpha: scaling, x + rows.lowerBound * N, N,
+    forEachTile(rows: T, Tile.adapterRows, columns: C, Tile.columns) {
+      rows, columns, worker in
+      unsafe rowProduct(
+        m: rows.count, n: columns.count, k: N, alpha: scaling, x + rows.lowerBound * N,
         matrix + columns.lowerBound, C, accumulate: accumulate,
-        out + rows.lowerBound * C + columns.lowerBound, C)
+        out + rows.lowerBound * C + columns.lowerBound, C,
+        block: scratch.bytes(
+          CPUWorkspace.rowBlock(columns: columns.count, depth: N), worker: worker))
     }
   }
 
@@ -203,7 +215,7 @@ extension CPUBackend {
       "accumulateOuterProduct: [\(T), \(N)], [\(x.rows), \(C)] to [\(gradient.rows), \(gradient.columns)]"
     )
     let (dy, x, gradient) = unsafe (dy.floats, x.floats, gradient.floats)
-    forEachTile(rows: N, Tile.columns, columns: C, Tile.columns) { rows, columns in
+    forEachTile(rows: N, Tile.columns, columns: C, Tile.columns) { rows, columns, _ in
       for first in stride(from: 0, to: T, by: Tile.tokens) {
         unsafe sgemm(
           transposeA: true, m: rows.count, n: columns.count, k: min(Tile.tokens, T - first),
@@ -218,13 +230,13 @@ extension CPUBackend {
 
   private func forEachTile(
     rows: Int, _ rowStep: Int, columns: Int, _ columnStep: Int,
-    _ body: (_ rows: Range<Int>, _ columns: Range<Int>) -> Void
+    _ body: (_ rows: Range<Int>, _ columns: Range<Int>, _ worker: Int) -> Void
   ) {
     let across = (columns + columnStep - 1) / columnStep
-    pool.forEachTile((rows + rowStep - 1) / rowStep * across) { tile, _ in
+    pool.forEachTile((rows + rowStep - 1) / rowStep * across) { tile, worker in
       let row = tile / across * rowStep
       let column = tile % across * columnStep
-      body(row..<min(rows, row + rowStep), column..<min(columns, column + columnStep))
+      body(row..<min(rows, row + rowStep), column..<min(columns, column + columnStep), worker)
     }
   }
 
@@ -255,18 +267,21 @@ extension CPUBackend {
       let count = min(Tile.rows, rows - first)
       let padded = (count + Tile.rowStep - 1) / Tile.rowStep * Tile.rowStep
       let isWhole = count == padded
+      let place = unsafe out + first * leadingOut
+      // Added by the library as in whole tiles: a row's bits do not depend on its place.
+      if !isWhole, accumulate {
+        for row in 0..<count {
+          unsafe (remainder + row * width).update(from: place + row * leadingOut, count: width)
+        }
+        unsafe (remainder + count * width).update(repeating: 0, count: (padded - count) * width)
+      }
       unsafe bfloat16Call(
         operand + first * depth, rows: padded, depth: depth, strip, leading: leading,
-        transposed: transposed, width: width,
-        out: isWhole ? out + first * leadingOut : remainder,
-        leadingOut: isWhole ? leadingOut : width, accumulate: isWhole && accumulate)
+        transposed: transposed, width: width, out: isWhole ? place : remainder,
+        leadingOut: isWhole ? leadingOut : width, accumulate: accumulate)
       if isWhole { continue }
       for row in 0..<count {
-        let from = unsafe remainder + row * width
-        let to = unsafe out + (first + row) * leadingOut
-        forEachLanes(width) { i, w in
-          unsafe to.store(accumulate ? to.lanes(i, w) + from.lanes(i, w) : from.lanes(i, w), i, w)
-        }
+        unsafe (place + row * leadingOut).update(from: remainder + row * width, count: width)
       }
     }
   }

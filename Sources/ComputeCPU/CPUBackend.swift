@@ -1,5 +1,6 @@
 internal import COneDNN
 package import Compute
+internal import Synchronization
 
 /// The backend on the cores of one machine: oneDNN for matrix products, SIMD Swift for the rest.
 ///
@@ -15,6 +16,8 @@ package final class CPUBackend: Backend, Sendable {
   let scratch: WorkerScratch
   /// The rounded left operand of the product that is running.
   let operandBuffer = WorkerScratch(workerCount: 1)
+  /// Whether the operations continue texts; see ``beginPass(isGenerating:)``.
+  let isGenerating = Atomic(false)
 
   /// - Parameters:
   ///   - threadCount: threads that share the tiles of an operation, the caller included.
@@ -45,6 +48,10 @@ package final class CPUBackend: Backend, Sendable {
   package static var libraryVersion: String {
     let version = onednn_version()
     return "\(version / 10000).\(version / 100 % 100).\(version % 100)"
+  }
+
+  package func beginPass(isGenerating: Bool) {
+    self.isGenerating.store(isGenerating, ordering: .relaxed)
   }
 
   package func synchronize() throws(ComputeError) {}

@@ -4,8 +4,23 @@ internal import Synchronization
 /// The sizes of a CPU backend's own memory: strips of decoded weights, blocks of scores, rounded
 /// operands. The operations take them from here, so that a plan and a run agree.
 enum CPUWorkspace {
-  /// A strip of a weight as float32; 0 where the weight is read in place.
-  static func floatStrip(width: Int, depth: Int) -> Int { width * depth * 4 }
+  /// The rows that remain of a float32 product, and what becomes of them.
+  static func rowBlock(columns: Int, depth: Int) -> Int {
+    (Tile.rowStep * (columns + depth) * 4 + 63) / 64 * 64
+  }
+
+  /// A float32 product with a strip of a weight, which is read in place or decoded.
+  static func floatProduct(width: Int, depth: Int, isDecoded: Bool) -> Int {
+    rowBlock(columns: width, depth: depth) + (isDecoded ? width * depth * 4 : 0)
+  }
+
+  /// The decoded strip, which lies behind the rows that remain.
+  static func strip(behind block: UnsafeMutableRawPointer, columns: Int, depth: Int)
+    -> UnsafeMutablePointer<Float>
+  {
+    unsafe block.advanced(by: rowBlock(columns: columns, depth: depth))
+      .assumingMemoryBound(to: Float.self)
+  }
 
   /// A strip of a weight as bfloat16, and room for a padded remainder of the output.
   static func roundedStrip(width: Int, depth: Int) -> Int {
@@ -53,8 +68,10 @@ package final class CPUWorkspaceMeter: WorkspaceMeter {
           sizes.operand, CPUWorkspace.roundedOperand(rows: rows, columns: depth))
         let padded = min(Tile.rows, (rows + Tile.rowStep - 1) / Tile.rowStep * Tile.rowStep)
         if !hasNativeBFloat16 { sizes.call = max(sizes.call, 4 * depth * (padded + width)) }
-      } else if !weight.isFloat32 {
-        sizes.worker = max(sizes.worker, CPUWorkspace.floatStrip(width: width, depth: depth))
+      } else {
+        sizes.worker = max(
+          sizes.worker,
+          CPUWorkspace.floatProduct(width: width, depth: depth, isDecoded: !weight.isFloat32))
       }
       // The library packs what it multiplies: a block of either operand.
       let packed = min(rows, 9984) * min(depth, 768) + min(depth, 768) * width

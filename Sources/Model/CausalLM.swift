@@ -119,6 +119,7 @@ package final class CausalLM {
     cache: KeyValueCache? = nil
   ) throws -> Pass {
     arena.release(to: 0)
+    backend.beginPass(isGenerating: cache != nil)
     let T = input.tokens.count
     let L = configuration.layerCount
     let pack = try DevicePack(input, arena: arena, backend: backend)

@@ -84,6 +84,18 @@ import Testing
     _ = try Self.matches(compiled, text)
   }
 
+  /// Short patterns of thousands of places whose table would take seconds to make.
+  @Test(.timeLimit(.minutes(1))) func largePatternsArePreparedQuickly() throws {
+    let classes = (1...60).map { "|[a-\(Character(Unicode.Scalar(0x400 + $0) ?? "b"))]x" }.joined()
+    for _ in 0..<40 {
+      let pattern = try Pattern("(?:a\(classes)){0,30}")
+      #expect(try Self.matches(pattern, "aaax!") == [0..<3, 4..<4, 5..<5])
+    }
+    let digits = try Pattern(#"\p{N}{0,600}{1,3}"#)
+    #expect(try Self.matches(digits, "12a") == [0..<2, 3..<3])
+    #expect(throws: PatternError.self) { try Pattern(#"\p{N}{0,1000}{1,3}"#) }
+  }
+
   /// A pattern as a tree of its own, apart from the program's.
   private indirect enum Node {
     case character((Character) -> Bool)

@@ -161,6 +161,11 @@ import Testing
     #expect(
       try message { $0.document["pre_tokenizer"] = ["type": "CharDelimiterSplit"] }
         == "pre_tokenizer \"CharDelimiterSplit\" is not supported")
+    let steps = [JSONValue](repeating: ["type": "NFC"], count: 65)
+    #expect(
+      try message {
+        $0.document["normalizer"] = ["type": "Sequence", "normalizers": .array(steps)]
+      } == "normalizers has more than 64 steps")
     #expect(
       try message { $0.document["normalizer"] = ["type": "Precompiled"] }
         == "normalizer \"Precompiled\" is not supported")

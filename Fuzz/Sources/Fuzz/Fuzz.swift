@@ -1,78 +1,79 @@
-import Data
 import Glibc
 import Support
 
-/// One input of the fuzzer: the first byte says what reads the rest.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzOneInput(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
-  let bytes = Array(UnsafeBufferPointer(start: start, count: count))
-  guard let first = bytes.first else { return 0 }
-  let rest = Array(bytes.dropFirst())
-  // Errors are what bad files are to give; crashes, hangs and memory without bound are found.
+// What libFuzzer calls. One process tests one reader: FUZZ_READER=jsonl.
+
+/// Before the first input: writes the reader's seeds where FUZZ_SEEDS says.
+@_cdecl("LLVMFuzzerInitialize")
+public func fuzzInitialize(
+  _ count: UnsafeMutablePointer<CInt>,
+  _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>
+) -> CInt {
+  guard let directory = variable("FUZZ_SEEDS") else { return 0 }
   do {
-    switch only ?? Int(first) % 6 {
-    case 0: try tokenizer(rest, "tokenizer.json")
-    case 1: try tokenizer(rest, "tokenizer.model")
-    case 2: try rows(rest, "rows.jsonl")
-    case 3: try rows(rest, "rows.csv")
-    case 4: try template(rest)
-    default: try rows(rest, "rows.json")
+    for (number, seed) in try Seeds().seeds(of: reader).enumerated() {
+      MemoryFiles.write(seed, path: "\(directory)/seed-\(number)")
     }
-  } catch {}
-  if plantsBug, rest.starts(with: Array("{{".utf8)) { fatalError("the planted bug") }
+  } catch { fatalError("the seeds cannot be made: \(error)") }
   return 0
 }
 
-private func variable(_ name: String) -> String? {
-  getenv(name).map { String(cString: $0) }
+/// One input. Errors are what bad files are to give; crashes, hangs, memory without bound and
+/// answers that contradict each other are found.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzzOneInput(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
+  let bytes = Array(UnsafeBufferPointer(start: start, count: count))
+  if overrun > 0 {
+    runIntoBug(bytes)
+    return 0
+  }
+  do {
+    switch reader {
+    case .tokenizerJSON: try readTokenizer(bytes, "tokenizer.json")
+    case .sentencePiece: try readTokenizer(bytes, "tokenizer.model")
+    case .vocabulary: try readVocabulary(bytes)
+    case .pattern: try readPattern(bytes)
+    case .jsonl: try readRows(bytes, "rows.jsonl")
+    case .csv: try readRows(bytes, "rows.csv")
+    case .array: try readRows(bytes, "rows.json")
+    case .gzip: try readRows(bytes, "rows")
+    case .template: try readTemplate(bytes)
+    }
+  } catch {}
+  return 0
 }
 
-/// The one reader that is tested, in place of all.
-private let only = variable("FUZZ_ONLY").flatMap { Int($0) }
-/// Whether a template crashes, to see that the fuzzer finds it.
-private let plantsBug = variable("FUZZ_PLANT") != nil
+/// What reads files of a user.
+enum Reader: String {
+  case tokenizerJSON = "tokenizer.json"
+  case sentencePiece = "tokenizer.model"
+  case vocabulary = "vocab.json"
+  /// The regular expression of a Split step, and the text that it cuts.
+  case pattern
+  case jsonl, csv, array, gzip
+  case template
+}
 
-/// Files of this process, in memory.
-private let directory: String = {
-  let path = "/dev/shm/accelerate-fuzz-\(getpid())"
-  try? FileSystem.makeDirectories(path)
-  return path
+private let reader: Reader = {
+  guard let reader = variable("FUZZ_READER").flatMap(Reader.init) else {
+    fatalError("FUZZ_READER names no reader")
+  }
+  return reader
 }()
 
-private func write(_ bytes: [UInt8], _ name: String) -> String {
-  let path = "\(directory)/\(name)"
-  let file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
-  _ = Glibc.write(file, bytes, bytes.count)
-  close(file)
-  return path
-}
+/// So many bytes behind an array are read, to see that the fuzzer finds it.
+private let overrun = variable("FUZZ_PLANT").flatMap { Int($0) } ?? 0
 
-private func tokenizer(_ bytes: [UInt8], _ name: String) throws {
-  for other in ["tokenizer.json", "tokenizer.model"] where other != name {
-    unlink("\(directory)/\(other)")
+/// A list in a list, to which only the coverage of the JSON parser leads, makes it read behind an
+/// array.
+@inline(never) private func runIntoBug(_ bytes: [UInt8]) {
+  guard let list = try? JSONParser.parse(bytes).arrayValue, list.first?.arrayValue != nil else {
+    return
   }
-  _ = write(bytes, name)
-  defer { unlink("\(directory)/\(name)") }
-  let loaded = try TokenizerFactory.load(directory: directory)
-  let text = "Ein Text, 텍스트 \u{1F600}\u{200D}  <s> 12345 \t\n" + String(repeating: "a", count: 99)
-  let ids = try loaded.tokenizer.encode(text, isContinuation: false)
-  _ = loaded.tokenizer.decode(ids)
+  let copy = UnsafeMutablePointer<UInt8>.allocate(capacity: bytes.count)
+  copy.update(from: bytes, count: bytes.count)
+  defer { copy.deallocate() }
+  if copy[bytes.count + overrun - 1] == bytes[0] { print() }
 }
 
-private func rows(_ bytes: [UInt8], _ name: String) throws {
-  let path = write(bytes, name)
-  let reader = try DatasetReader(path: path, vocabularySize: 100)
-  try reader.forEachRow { _ in true }
-}
-
-private func template(_ bytes: [UInt8]) throws {
-  guard let text = String(validating: bytes, as: UTF8.self) else { return }
-  let messages = try JSONParser.parse(
-    Array(
-      #"[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "ab", "n": [1, 2.5]}]"#
-        .utf8))
-  let template = try ChatTemplate(text, path: "t.jinja")
-  _ = try template.render([
-    (name: "messages", value: messages), (name: "add_generation_prompt", value: .bool(true)),
-  ])
-}
+func variable(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }

@@ -59,7 +59,9 @@ final class DataBytes {
       }
       let block: [UInt8]
       do throws(UserError) {
-        let result = try inflater.inflate(pending, outputLimit: Self.blockByteCount)
+        // A small file is to take little memory.
+        let limit = min(max(8 * pending.count, 1 << 12), Self.blockByteCount)
+        let result = try inflater.inflate(pending, outputLimit: limit)
         pending = pending.dropFirst(result.inputCount)
         isInsideMember = !result.isMemberEnd
         if result.isMemberEnd { memberCount += 1 }

@@ -24,16 +24,18 @@ struct PatternAlphabet: Sendable {
     bounds.sort { $0.start < $1.start }
     var classes: [[Bool]: UInt8] = [:]
     var current = [Bool](repeating: false, count: sets.count)
-    var flat = [UInt8](repeating: 0, count: Int(ScalarSet.lastScalar) + 1)
+    // Runs of code points of one class.
+    var runs: [(end: Int, number: UInt8)] = []
+    let codePoints = Int(ScalarSet.lastScalar) + 1
     members = sets.map { _ in [] }
     var position = 0
     var index = 0
-    while position < flat.count {
+    while position < codePoints {
       while index < bounds.count, bounds[index].start <= position {
         current[bounds[index].set] = bounds[index].isIn
         index += 1
       }
-      let end = index < bounds.count ? min(Int(bounds[index].start), flat.count) : flat.count
+      let end = index < bounds.count ? min(Int(bounds[index].start), codePoints) : codePoints
       let number: UInt8
       if let known = classes[current] {
         number = known
@@ -45,21 +47,33 @@ struct PatternAlphabet: Sendable {
         classes[current] = number
         for set in sets.indices { members[set].append(current[set]) }
       }
-      if number != 0 { for place in position..<end { flat[place] = number } }
+      runs.append((end, number))
       position = end
     }
     count = classes.count
-    byteClasses = (0..<256).map { $0 < 128 ? flat[$0] : Self.longer }
     var pageNumbers: [[UInt8]: UInt16] = [:]
+    // Most pages are of one class.
+    var plainNumbers = [UInt16?](repeating: nil, count: classes.count)
     var pages: [UInt8] = []
-    pageIndices = stride(from: 0, to: flat.count, by: 256).map { start in
-      let page = Array(flat[start..<start + 256])
-      if let known = pageNumbers[page] { return known }
-      let number = UInt16(pageNumbers.count)
-      pageNumbers[page] = number
-      pages += page
+    var run = 0
+    pageIndices = stride(from: 0, to: codePoints, by: 256).map { start in
+      while runs[run].end <= start { run += 1 }
+      let isPlain = runs[run].end >= start + 256
+      if isPlain, let known = plainNumbers[Int(runs[run].number)] { return known }
+      var page: [UInt8] = []
+      var part = run
+      while page.count < 256 {
+        let end = min(runs[part].end - start, 256)
+        page += repeatElement(runs[part].number, count: end - page.count)
+        part += 1
+      }
+      let number = pageNumbers[page] ?? UInt16(pageNumbers.count)
+      if pageNumbers.updateValue(number, forKey: page) == nil { pages += page }
+      if isPlain { plainNumbers[Int(runs[run].number)] = number }
       return number
     }
+    let first = Int(pageIndices[0]) << 8
+    byteClasses = Array(pages[first..<first + 128]) + [UInt8](repeating: Self.longer, count: 128)
     self.pages = pages
   }
 

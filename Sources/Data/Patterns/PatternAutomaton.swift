@@ -12,6 +12,8 @@ struct PatternAutomaton: Sendable {
 
   private static let stateLimit = 4096
   private static let entryLimit = 1 << 20
+  /// Instructions that are followed or cleared; more take longer than a table is worth.
+  private static let workLimit = 1 << 24
 
   private struct Key: Hashable {
     var threads: [Int32]
@@ -36,13 +38,16 @@ struct PatternAutomaton: Sendable {
 
     var table: [Int32] = []
     var index = 0
+    var work = 0
     while index < keys.count {
       guard keys.count <= Self.stateLimit, keys.count * stride <= Self.entryLimit else {
         return nil
       }
       let key = keys[index]
       for symbol in 0..<stride {
-        let (threads, hasMatched) = Self.step(machine, key.threads, key.previous, symbol)
+        guard work <= Self.workLimit else { return nil }
+        let (threads, hasMatched) = Self.step(
+          machine, key.threads, key.previous, symbol, work: &work)
         let previous = looksBack ? symbol >> machine.aheads.count : 0
         table.append(state(Key(threads: threads, previous: previous)) << 1 | (hasMatched ? 1 : 0))
       }
@@ -53,11 +58,13 @@ struct PatternAutomaton: Sendable {
 
   /// Follows all ways up to the next character and over it.
   private static func step(
-    _ machine: PatternMachine, _ threads: [Int32], _ previous: Int, _ symbol: Int
+    _ machine: PatternMachine, _ threads: [Int32], _ previous: Int, _ symbol: Int,
+    work: inout Int
   ) -> (threads: [Int32], hasMatched: Bool) {
     let instructions = machine.program.instructions
     var isVisited = [Bool](repeating: false, count: instructions.count)
     var isNext = isVisited
+    work += instructions.count / 16 + threads.count
     var result: [Int32] = []
     var stack: [Int] = []
     for thread in threads {
@@ -65,6 +72,7 @@ struct PatternAutomaton: Sendable {
       while let place = stack.popLast() {
         if isVisited[place] { continue }
         isVisited[place] = true
+        work += 1
         let instruction = instructions[place]
         switch instruction {
         case .take:

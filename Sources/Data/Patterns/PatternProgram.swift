@@ -17,7 +17,7 @@ struct PatternProgram: Sendable {
   private let isInner: Bool
 
   /// Bounds what nested repetitions can make of a short pattern.
-  private static let instructionLimit = 10_000
+  private static let instructionLimit = 4000
 
   /// Compiles a tree.
   ///

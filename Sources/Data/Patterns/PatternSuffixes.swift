@@ -19,6 +19,8 @@ struct PatternSuffixes {
 
   /// Words of all sets together.
   private static let wordLimit = 1 << 22
+  /// Instructions that are looked at to find the sets.
+  private static let workLimit = 1 << 27
 
   /// Looks at `range` of `bytes`.
   ///
@@ -43,6 +45,7 @@ struct PatternSuffixes {
     let shift = machine.aheads.count
     var position = range.upperBound
     var following: Int32 = -1
+    var work = 0
     var next = alphabet.count
     while true {
       let before =
@@ -56,9 +59,10 @@ struct PatternSuffixes {
         following = known
       } else {
         following = try number(
-          of: set(before: following, symbol: Int(key.symbol), previous: before.0))
+          of: set(
+            before: following, symbol: Int(key.symbol), previous: before.0, work: &work))
         steps[key] = following
-        guard steps.count < Self.wordLimit else { throw Self.tooMany }
+        guard work <= Self.workLimit else { throw Self.tooMany }
       }
       setNumbers[position - start] = following
       if position <= start { break }
@@ -83,12 +87,15 @@ struct PatternSuffixes {
   }
 
   /// The instructions that can match where `symbol` comes next and `following` can match after it.
-  private func set(before following: Int32, symbol: Int, previous: Int) -> [UInt64] {
+  private func set(before following: Int32, symbol: Int, previous: Int, work: inout Int)
+    -> [UInt64]
+  {
     let instructions = program.instructions
     var result = [UInt64](repeating: 0, count: instructions.count / 64 + 1)
     var hasChanged = true
     while hasChanged {
       hasChanged = false
+      work += instructions.count
       for place in instructions.indices.reversed() where !Self.contains(result, place) {
         let instruction = instructions[place]
         let canMatch =

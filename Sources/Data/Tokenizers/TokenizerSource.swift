@@ -65,6 +65,9 @@ struct TokenizerSource {
     return Array(text.utf8)
   }
 
+  /// No published tokenizer comes near; each may hold a pattern that takes time to prepare.
+  private static let stepLimit = 64
+
   /// The steps of a component: those of a Sequence, or itself.
   private func steps(_ value: JSONValue, _ listName: String) throws(UserError) -> [JSONValue] {
     if value.isNull { return [] }
@@ -74,6 +77,9 @@ struct TokenizerSource {
     }
     var result: [JSONValue] = []
     for step in list { result += try steps(step, listName) }
+    guard result.count <= Self.stepLimit else {
+      throw broken("\(listName) has more than \(Self.stepLimit) steps")
+    }
     return result
   }
 
