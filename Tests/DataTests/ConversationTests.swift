@@ -3,7 +3,7 @@ import Support
 import Testing
 
 /// Each byte is a token, except for what stands in the list: special tokens and pairs that merge.
-private struct SmallTokenizer: Tokenizer {
+struct SmallTokenizer: Tokenizer {
   var specials = ["<|im_start|>", "<|im_end|>", "<s>", "</s>"]
   var merges = ["\n\n", "ab"]
   var vocabularySize: Int { 300 }

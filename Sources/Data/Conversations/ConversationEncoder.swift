@@ -14,10 +14,16 @@ package struct ConversationEncoder {
 
   private let template: ChatTemplate
   private let tokenizer: any Tokenizer
+  private let longCount: Int
 
-  package init(_ template: ChatTemplate, _ tokenizer: any Tokenizer) {
+  /// - Parameters:
+  ///   - template: makes a text of conversations.
+  ///   - tokenizer: makes tokens of the text.
+  ///   - longCount: the number of answers from which they are looked for together.
+  package init(_ template: ChatTemplate, _ tokenizer: any Tokenizer, longCount: Int = 24) {
     self.template = template
     self.tokenizer = tokenizer
+    self.longCount = longCount
   }
 
   /// Encodes a conversation.
@@ -28,10 +34,11 @@ package struct ConversationEncoder {
   /// - Returns: the tokens.
   /// - Throws: `UserError` when the template fails, or the answers cannot be told exactly.
   package func encode(_ conversation: Conversation, findsAnswers: Bool = true) throws -> Encoded {
-    let spans = TurnSpans(template)
+    let spans = TurnSpans(template, longCount: longCount)
     let rendered = try spans.find(conversation, findsAnswers: findsAnswers)
     let (ids, answers) = try TokenSpans(tokenizer).tokens(
-      of: rendered.bytes, parts: rendered.answers)
+      of: rendered.bytes, parts: rendered.answers,
+      areMany: rendered.answers.count >= longCount)
     guard !ids.isEmpty else {
       throw UserError(.badInput, "the chat template (\(template.path)) writes nothing")
     }

@@ -104,9 +104,11 @@ package struct LlamaTokenizer: Tokenizer {
   }
 
   private func parts(_ bytes: [UInt8]) -> [Part] {
+    let matches = matcher.matches(in: bytes)
+    guard !matches.isEmpty else { return [Part(text: bytes)] }
     var parts: [Part] = []
     var position = 0
-    for match in matcher.matches(in: bytes) where match.start >= position {
+    for match in matches where match.start >= position {
       if position < match.start { parts.append(Part(text: Array(bytes[position..<match.start]))) }
       parts.append(
         Part(token: tokens[Int(match.value)], text: Array(bytes[match.start..<match.end])))
