@@ -203,8 +203,8 @@ struct TurnSpans {
   /// Characters for private use, which neither templates nor data have.
   static let mark = Array("\u{F8F0}answer\u{F8F1}".utf8)
 
-  /// The conversation with a mark in place of a message's text; nil where it has several parts, or
-  /// calls functions beside its text.
+  /// The conversation with a mark in place of a message's text; nil where it has none, or calls
+  /// functions beside it.
   static func marked(
     _ conversation: Conversation, _ turn: Int, with mark: [UInt8] = TurnSpans.mark
   ) -> Conversation? {
@@ -214,7 +214,7 @@ struct TurnSpans {
     let text = JSONValue.string(String(decoding: mark, as: UTF8.self))
     switch message["content"] {
     case .string: message["content"] = text
-    case .array(let parts) where parts.count == 1:
+    case .array:
       message["content"] = [["type": "text", "text": text]]
     default: return nil
     }
