@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Compares `tokenize` with the authors' libraries over random nasty texts.
 
-    pip install tokenizers==0.23.3 tiktoken sentencepiece
+    pip install tokenizers==0.22.2 tiktoken sentencepiece transformers==4.57.6
     scripts/compare-tokenizers.py --program .build/release/accelerate-swift --count 3000 DIR...
 
 A directory is a model's; what it holds decides which library is asked: tokenizer.json goes to
-tokenizers, tokenizer.model to sentencepiece or tiktoken, vocab.json with merges.txt to tokenizers.
+tokenizers, tokenizer.model to transformers' LlamaTokenizer or tiktoken, vocab.json with merges.txt to tokenizers.
 Prints one line a directory, and the first texts that differ; exit code 1 where any does.
 """
 import argparse
@@ -96,11 +96,12 @@ class Library:
                 self.decode = library.decode
                 tokens, self.name, self.count = list(special), "tiktoken", library.n_vocab
             else:
-                import sentencepiece
-                library = sentencepiece.SentencePieceProcessor(model_file=path("tokenizer.model"))
-                self.encode = lambda t: [library.bos_id()] + library.encode(t)
+                from transformers import LlamaTokenizer
+                library = LlamaTokenizer.from_pretrained(folder)
+                self.encode = lambda t: library(t).input_ids
                 self.decode = library.decode
-                self.name, self.count = "sentencepiece", library.vocab_size()
+                self.name, self.count = "transformers", library.vocab_size
+                tokens = [t.content for t in library.added_tokens_decoder.values()]
         else:
             vocab, merges = ("vocab.json", "merges.txt") if os.path.exists(path("vocab.json")) else ("encoder.json", "vocab.bpe")
             is_qwen = "Qwen" in config.get("tokenizer_class", "")

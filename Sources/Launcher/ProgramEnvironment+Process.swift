@@ -23,6 +23,8 @@ extension ProgramEnvironment {
       isTerminal: columns != nil,
       terminalColumns: columns ?? 80,
       cacheDirectory: Self.cacheDirectory(variables),
+      cacheByteLimit: (try Self.count("ACCELERATE_CACHE_GB", variables)
+        ?? Self.defaultCacheGigabytes) << 30,
       libraryVariables: variables.filter { name, _ in
         (name.hasPrefix("ACCELERATE_") && (name.hasSuffix("_LIB") || name.hasSuffix("_LIB_DIR")))
           || ["CUDA_HOME", "CUDA_PATH", "VIRTUAL_ENV", "HOME", NearCores.sysfsVariable].contains(

@@ -17,6 +17,8 @@ import Trainer
     "Sources/Support/AtomicFileWriter.swift",
     "Sources/Support/BackgroundThread.swift",
     "Sources/Support/Console.swift",
+    // Locks and removes files.
+    "Sources/Support/FileCache.swift",
     "Sources/Support/FileSystem.swift",
     "Sources/Support/GzipInflater.swift",
     "Sources/Support/MappedFile.swift",

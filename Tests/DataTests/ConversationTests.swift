@@ -3,7 +3,7 @@ import Support
 import Testing
 
 /// Each byte is a token, except for what stands in the list: special tokens and pairs that merge.
-private struct SmallTokenizer: Tokenizer {
+struct SmallTokenizer: Tokenizer {
   var specials = ["<|im_start|>", "<|im_end|>", "<s>", "</s>"]
   var merges = ["\n\n", "ab"]
   var vocabularySize: Int { 300 }
@@ -236,7 +236,8 @@ private let chatML = """
     (#"{"messages": [{"role": "user"}]}"#, "messages[0] has no \"content\""),
     (#"{"messages": [{"role": "user", "content": "x"}]}"#, "nothing to learn"),
     (
-      #"{"messages": [{"role": "user", "content": [{"type": "image"}]}]}"#, "a part that is no text"
+      #"{"messages": [{"role": "user", "content": [{"type": "image"}]}]}"#,
+      "has the type \"image\", but only text is trained"
     ),
     (
       #"{"conversations": [{"from": "nobody", "value": "x"}]}"#,
@@ -277,5 +278,74 @@ private let chatML = """
     #expect(
       try ChatTemplates.load(directory: directory.path, path: other).template(of: plain)
         .render([]).text == "4False")
+  }
+
+  static let inParts = #"""
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": "H"}, {"type": "text", \#
+    "text": "i"}]}, {"role": "assistant", "content": [{"type": "text", "text": "a"}, \#
+    {"type": "text", "text": "b"}]}, {"role": "user", "content": "x"}, \#
+    {"role": "assistant", "content": "end"}]}
+    """#
+
+  static let readingParts = """
+    {% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' }}\
+    {% if message.content is string %}{{ message.content }}{% else %}\
+    {% for part in message.content %}{{ part.text }}{% endfor %}{% endif %}{{ '<|im_end|>\\n' }}\
+    {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
+    """
+
+  /// Texts in parts are joined, unless the template reads parts itself.
+  @Test(arguments: [
+    chatML, readingParts,
+    // Writes a list as Python does.
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+    // Reads parts of questions alone.
+    readingParts.replacing("is string", with: "is string or message.role == 'assistant'"),
+  ])
+  func textsMayBeInParts(_ template: String) throws {
+    #expect(
+      try marked(Self.inParts, template: template) == marked(Self.twoTurns, template: chatML))
+  }
+
+  /// Parts as LLaMA-Factory writes them, with reasoning and calls.
+  @Test func partsMayHaveValues() throws {
+    let row = #"""
+      {"messages": [{"role": "user", "content": [{"type": "text", "value": "Hi"}]}, \#
+      {"role": "assistant", "content": [{"type": "reasoning", "value": "hm"}, \#
+      {"type": "tool_call", "value": "{\"name\": \"f\", \"arguments\": {}}"}, \#
+      {"type": "text", "value": "ab"}]}]}
+      """#
+    let template = """
+      {% for m in messages %}<|im_start|>{{ m.reasoning_content or '' }}\
+      {{ m.tool_calls[0].function.name if m.tool_calls }}{{ m.content }}<|im_end|>\n{% endfor %}
+      """
+    #expect(
+      try marked(row, template: template, trainOn: .all)
+        == "<|im_start|>[Hi<|im_end|>\n<|im_start|>hmfab<|im_end|>\n]")
+  }
+
+  @Test func templatesThatReadPartsGetThem() throws {
+    let counting = Self.readingParts.replacing(
+      "{{ part.text }}", with: "({{ loop.index }}){{ part.text }}")
+    #expect(
+      try marked(Self.inParts, template: counting).hasPrefix("<|im_start|>user\n(1)H(2)i<|im_end|>")
+    )
+  }
+
+  @Test(arguments: [
+    (
+      #"{"type": "image_url", "image_url": {"url": "x"}}"#,
+      "messages[0].content[1] has the type \"image_url\", but only text is trained"
+    ),
+    (#"{"text": "x"}"#, "messages[0].content[1] has the type \"none\", but only text is trained"),
+    (#"{"type": "text"}"#, "messages[0].content[1] has no \"text\" that is a text"),
+    ("7", "messages[0].content[1] has the type \"none\", but only text is trained"),
+  ])
+  func otherPartsAreNamed(_ part: String, _ message: String) {
+    let row = """
+      {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, \(part)]}, \
+      {"role": "assistant", "content": "b"}]}
+      """
+    #expect(failure(row).hasPrefix("d.jsonl:1: \(message)"), "\(failure(row))")
   }
 }

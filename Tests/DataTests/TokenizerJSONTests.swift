@@ -225,7 +225,7 @@ import Testing
     try directory.write("tokenizer.model", SentencePieceTests.letters().bytes)
     let model = try TokenizerFactory.load(directory: directory.path)
     #expect(model.path.hasSuffix("/tokenizer.model") && model.addsBOS)
-    #expect(model.tokenizer is SentencePieceTokenizer)
+    #expect(model.tokenizer is LlamaTokenizer)
     try directory.write("tokenizer.json", TokenizerJSONFixture().text)
     let json = try TokenizerFactory.load(directory: directory.path)
     #expect(json.path.hasSuffix("/tokenizer.json") && json.tokenizer is BPETokenizer)

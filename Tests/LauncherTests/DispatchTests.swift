@@ -58,7 +58,7 @@ import Testing
     #expect(try ProgramRun(["launch", "launch", "train"]).exitCode == ExitCode.usage)
   }
 
-  @Test(arguments: ["ACCELERATE_THREADS", "ACCELERATE_TERMINAL_COLUMNS"])
+  @Test(arguments: ["ACCELERATE_THREADS", "ACCELERATE_TERMINAL_COLUMNS", "ACCELERATE_CACHE_GB"])
   func variablesAreChecked(_ name: String) throws {
     let run = try ProgramRun(["--version"], environment: [name: "many"])
     #expect(run.exitCode == ExitCode.usage)

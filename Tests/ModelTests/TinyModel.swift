@@ -15,13 +15,15 @@ struct TinyModel {
   let model: CausalLM
 
   /// - Parameters:
+  ///   - backend: computes; nil takes the CPU's.
   ///   - name: of the fixture.
   ///   - targets: adapts these with random weights; nil takes the fixture's adapter.
   init(
     _ name: String, targets: Set<LoRATarget>? = nil, threads: Int = 1,
-    quantization: QuantizationSettings = .init(), precision: Precision = .float32
+    quantization: QuantizationSettings = .init(), precision: Precision = .float32,
+    backend given: (any Backend)? = nil
   ) throws {
-    backend = CPUBackend(threadCount: threads, precision: precision)
+    backend = given ?? CPUBackend(threadCount: threads, precision: precision)
     let directory = "\(Fixture.folder)/\(name)"
     base = try LoadedBase.load(
       directory: directory, quantization: quantization, backend: backend)

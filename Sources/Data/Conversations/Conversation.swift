@@ -17,6 +17,27 @@ package struct Conversation: Sendable, Equatable {
     messages.indices.filter { messages[$0]["role"] == "assistant" }
   }
 
+  /// The roles whose messages have their text in parts.
+  var rolesInParts: Set<String> {
+    Set(
+      messages.lazy.filter { $0["content"]?.arrayValue != nil }.compactMap {
+        $0["role"]?.stringValue
+      })
+  }
+
+  /// The same with each text in one piece in messages of some roles.
+  func joined(_ roles: Set<String>) -> Conversation {
+    var copy = self
+    for index in messages.indices {
+      guard var message = messages[index].objectValue, let parts = message["content"]?.arrayValue,
+        let role = message["role"]?.stringValue, roles.contains(role)
+      else { continue }
+      message["content"] = .string(parts.compactMap { $0["text"]?.stringValue }.joined())
+      copy.messages[index] = .object(message)
+    }
+    return copy
+  }
+
   /// A conversation that ends before a message.
   func prefix(_ count: Int) -> Conversation {
     Conversation(messages: Array(messages.prefix(count)), tools: tools)
@@ -83,11 +104,9 @@ extension Conversation {
     switch object["content"] {
     case .string: break
     case .array(let parts):
-      for part in parts where part["type"] != "text" || part["text"]?.stringValue == nil {
-        throw UserError(
-          .badInput, at: location, "\(place) has a part that is no text",
-          fix: #"write each part as {"type": "text", "text": "..."}"#)
-      }
+      var object = object
+      try readParts(parts, of: &object, place, location)
+      return .object(object)
     case nil where hasCall, .null where hasCall: break
     default:
       throw UserError(

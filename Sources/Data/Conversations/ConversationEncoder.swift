@@ -14,10 +14,16 @@ package struct ConversationEncoder {
 
   private let template: ChatTemplate
   private let tokenizer: any Tokenizer
+  private let longCount: Int
 
-  package init(_ template: ChatTemplate, _ tokenizer: any Tokenizer) {
+  /// - Parameters:
+  ///   - template: makes a text of conversations.
+  ///   - tokenizer: makes tokens of the text.
+  ///   - longCount: the number of answers from which they are looked for together.
+  package init(_ template: ChatTemplate, _ tokenizer: any Tokenizer, longCount: Int = 24) {
     self.template = template
     self.tokenizer = tokenizer
+    self.longCount = longCount
   }
 
   /// Encodes a conversation.
@@ -28,15 +34,24 @@ package struct ConversationEncoder {
   /// - Returns: the tokens.
   /// - Throws: `UserError` when the template fails, or the answers cannot be told exactly.
   package func encode(_ conversation: Conversation, findsAnswers: Bool = true) throws -> Encoded {
-    let spans = TurnSpans(template)
-    let rendered = try spans.find(conversation, findsAnswers: findsAnswers)
+    let spans = TurnSpans(template, longCount: longCount)
+    let rendered = try spans.find(
+      readable(conversation), findsAnswers: findsAnswers)
     let (ids, answers) = try TokenSpans(tokenizer).tokens(
-      of: rendered.bytes, parts: rendered.answers)
+      of: rendered.bytes, parts: rendered.answers,
+      areMany: rendered.answers.count >= longCount)
     guard !ids.isEmpty else {
       throw UserError(.badInput, "the chat template (\(template.path)) writes nothing")
     }
     try checkSpecialTokens(rendered.bytes, ids)
     return Encoded(ids: ids, answers: answers, endsAnswer: rendered.endsAnswer)
+  }
+
+  /// The conversation in a form that the template reads: text in parts is joined where it does not
+  /// read these.
+  private func readable(_ conversation: Conversation) -> Conversation {
+    let roles = conversation.rolesInParts.filter { !template.readsParts(of: $0) }
+    return roles.isEmpty ? conversation : conversation.joined(roles)
   }
 
   /// A template writes special tokens by their names. A tokenizer that takes these for plain text
@@ -86,7 +101,7 @@ package struct ConversationEncoder {
   /// - Returns: the tokens, those of the generation prompt last.
   /// - Throws: `UserError` when the template fails.
   package func prompt(_ conversation: Conversation) throws -> [Int32] {
-    let bytes = try TurnSpans(template).prompt(conversation)
+    let bytes = try TurnSpans(template).prompt(readable(conversation))
     return try tokenizer.encode(String(decoding: bytes, as: UTF8.self), isContinuation: false)
   }
 }

@@ -11,16 +11,18 @@ struct TokenSpans {
   /// - Parameters:
   ///   - text: UTF-8.
   ///   - parts: ranges of bytes in order.
+  ///   - areMany: whether their borders are found together where they can be.
   /// - Returns: the ids of the whole text, and for each part the tokens that hold a byte of it: a
   ///   token across a border belongs to the part.
   /// - Throws: `UserError` when the text cannot be encoded, or a border cannot be found exactly.
-  func tokens(of text: [UInt8], parts: [Range<Int>]) throws -> (
+  func tokens(of text: [UInt8], parts: [Range<Int>], areMany: Bool = false) throws -> (
     ids: [Int32], parts: [Range<Int>]
   ) {
     let ids = try encode(text[...], isContinuation: false)
     let borders = parts.flatMap { [$0.lowerBound, $0.upperBound] }
     let found =
       try bySections(text, borders, ids)
+      ?? (areMany ? byPlaces(text, borders, ids) : nil)
       ?? borders.enumerated().map { number, border in
         try byPrefix(text, border, ids, isEnd: number % 2 == 1)
       }
@@ -47,6 +49,50 @@ struct TokenSpans {
       start = border
     }
     return count == ids.count ? Array(found.dropLast()) : nil
+  }
+
+  /// The borders by laying all tokens along the text; nil where one is not what stands there.
+  ///
+  /// The first token of a text, or after a special token, may begin with a space that the tokenizer
+  /// has put there.
+  private func byPlaces(_ text: [UInt8], _ borders: [Int], _ ids: [Int32]) -> [Int]? {
+    var starts: [Int] = []
+    starts.reserveCapacity(ids.count + 1)
+    var names: [Int32: [UInt8]] = [:]
+    var position = 0
+    var mayAddSpace = true
+    for id in ids {
+      starts.append(position)
+      var bytes = tokenizer.continuationBytes(of: id)
+      let isSpecial = bytes.isEmpty
+      if isSpecial {
+        let name =
+          names[id] ?? Array(tokenizer.decode([id], keepsSpecialTokens: true).utf8)
+        names[id] = name
+        bytes = name
+      }
+      var count = bytes.count
+      if !text[position...].starts(with: bytes) {
+        guard mayAddSpace, bytes.first == UInt8(ascii: " "),
+          text[position...].starts(with: bytes.dropFirst())
+        else { return nil }
+        count -= 1
+      }
+      guard !isSpecial || count > 0 else { return nil }
+      position += count
+      mayAddSpace = isSpecial
+    }
+    guard position == text.count else { return nil }
+    starts.append(position)
+    var found: [Int] = []
+    var index = 0
+    for (number, border) in borders.enumerated() {
+      // A token across a border belongs to the part.
+      while index < ids.count, starts[index] < border, starts[index + 1] <= border { index += 1 }
+      let isAcross = index < ids.count && starts[index] < border
+      found.append(number % 2 == 1 && isAcross ? index + 1 : index)
+    }
+    return found
   }
 
   /// A border by encoding all before it.

@@ -14,10 +14,18 @@ struct RenderedConversation {
 /// A template with `generation` blocks says it itself. Otherwise an answer begins where the text of
 /// the messages before it, generation prompt included, ends; where a template writes earlier turns
 /// in another way than last ones, the answer is found by putting a mark in its place.
+///
+/// That takes renderings for every answer, so that answers of long conversations are found together
+/// (`TurnSpans+Long.swift`).
 struct TurnSpans {
-  private let template: ChatTemplate
+  let template: ChatTemplate
+  /// Conversations with fewer answers are rendered for each.
+  private let longCount: Int
 
-  init(_ template: ChatTemplate) { self.template = template }
+  init(_ template: ChatTemplate, longCount: Int = .max) {
+    self.template = template
+    self.longCount = longCount
+  }
 
   /// The text that a model continues with an answer.
   func prompt(_ conversation: Conversation) throws(UserError) -> [UInt8] {
@@ -52,12 +60,18 @@ struct TurnSpans {
         endsAnswer: !Self.trimmed(whole.bytes[last]).elementsEqual(
           Self.trimmed(Self.content(conversation.messages[turns[turns.count - 1]])[...])))
     }
+    let found =
+      turns.count >= longCount ? try foundTogether(conversation, turns, whole.bytes) : [:]
+    try checkWork(turns.filter { found[$0] == nil })
     var answers: [Range<Int>] = []
     var hasEnd = false
     for turn in turns {
-      let found = try byPrefix(conversation, turn, whole.bytes)
-      let answer: (range: Range<Int>, hasEnd: Bool)
-      if let found { answer = found } else { answer = try byMark(conversation, turn, whole.bytes) }
+      let answer: Answer
+      if let known = found[turn] {
+        answer = known
+      } else {
+        answer = try self.answer(conversation, turn, whole.bytes)
+      }
       guard answer.range.lowerBound >= answers.last?.upperBound ?? 0 else {
         throw unknown("two answers overlap in what it writes")
       }
@@ -67,7 +81,21 @@ struct TurnSpans {
     return RenderedConversation(bytes: whole.bytes, answers: answers, endsAnswer: hasEnd)
   }
 
-  private func render(_ conversation: Conversation, addsPrompt: Bool) throws(UserError)
+  /// An answer with its end.
+  struct Answer: Equatable {
+    var range: Range<Int>
+    var hasEnd: Bool
+  }
+
+  /// An answer by renderings of its own.
+  func answer(_ conversation: Conversation, _ turn: Int, _ whole: [UInt8]) throws(UserError)
+    -> Answer
+  {
+    if let found = try byPrefix(conversation, turn, whole) { return found }
+    return try byMark(conversation, turn, whole)
+  }
+
+  func render(_ conversation: Conversation, addsPrompt: Bool) throws(UserError)
     -> ChatTemplate.Rendering
   {
     try template.render([
@@ -76,7 +104,7 @@ struct TurnSpans {
     ])
   }
 
-  private func unknown(_ reason: String) -> UserError {
+  func unknown(_ reason: String) -> UserError {
     UserError(
       .badInput,
       "the chat template (\(template.path)) does not tell which tokens are the answer: \(reason)",
@@ -88,7 +116,7 @@ struct TurnSpans {
   /// The answer between the messages before it and the end of its own; nil where the template
   /// writes them in another way when more follows.
   private func byPrefix(_ conversation: Conversation, _ turn: Int, _ whole: [UInt8])
-    throws(UserError) -> (range: Range<Int>, hasEnd: Bool)?
+    throws(UserError) -> Answer?
   {
     // A template may refuse a conversation that ends here.
     guard turn > 0,
@@ -105,18 +133,22 @@ struct TurnSpans {
       let place = Self.positions(of: Self.mark, in: short).last,
       case let rest = short[(place + Self.mark.count)...], text.count >= rest.count,
       text.suffix(rest.count).elementsEqual(rest)
-    else { return (text.startIndex..<Self.trimmedRight(text).endIndex, true) }
+    else {
+      return Answer(range: text.startIndex..<Self.trimmedRight(text).endIndex, hasEnd: true)
+    }
     guard rest.isEmpty else {
-      return (text.startIndex..<text.endIndex - rest.count + Self.end(of: rest).count, true)
+      return Answer(
+        range: text.startIndex..<text.endIndex - rest.count + Self.end(of: rest).count, hasEnd: true
+      )
     }
     // Some templates write the end of a turn only when another turn follows.
     let end = endToken(startingIn: whole[text.endIndex...])
-    return (text.startIndex..<text.endIndex + end, end > 0)
+    return Answer(range: text.startIndex..<text.endIndex + end, hasEnd: end > 0)
   }
 
   /// The answer where a mark in its place would stand.
   private func byMark(_ conversation: Conversation, _ turn: Int, _ whole: [UInt8])
-    throws(UserError) -> (range: Range<Int>, hasEnd: Bool)
+    throws(UserError) -> Answer
   {
     let content = Self.content(conversation.messages[turn])
     let mark = Self.mark
@@ -147,7 +179,7 @@ struct TurnSpans {
     guard count > 0 || end.isEmpty else {
       throw unknown("the end of message \(turn + 1) depends on what follows")
     }
-    return (text.lowerBound..<text.upperBound + count, count > 0)
+    return Answer(range: text.lowerBound..<text.upperBound + count, hasEnd: count > 0)
   }
 
   /// The end of a turn in what follows its text: up to the first white space after a word. What
@@ -169,18 +201,20 @@ struct TurnSpans {
   }
 
   /// Characters for private use, which neither templates nor data have.
-  private static let mark = Array("\u{F8F0}answer\u{F8F1}".utf8)
+  static let mark = Array("\u{F8F0}answer\u{F8F1}".utf8)
 
-  /// The conversation with a mark in place of a message's text; nil where it has several parts, or
-  /// calls functions beside its text.
-  private static func marked(_ conversation: Conversation, _ turn: Int) -> Conversation? {
+  /// The conversation with a mark in place of a message's text; nil where it has none, or calls
+  /// functions beside it.
+  static func marked(
+    _ conversation: Conversation, _ turn: Int, with mark: [UInt8] = TurnSpans.mark
+  ) -> Conversation? {
     guard var message = conversation.messages[turn].objectValue,
       ["tool_calls", "function_call"].allSatisfy({ message[$0].map(\.isNull) ?? true })
     else { return nil }
     let text = JSONValue.string(String(decoding: mark, as: UTF8.self))
     switch message["content"] {
     case .string: message["content"] = text
-    case .array(let parts) where parts.count == 1:
+    case .array:
       message["content"] = [["type": "text", "text": text]]
     default: return nil
     }
@@ -202,7 +236,7 @@ struct TurnSpans {
     bytes.prefix(JinjaText(bytes).stripped(left: false, right: true).bytes.count)
   }
 
-  private static func trimmed(_ bytes: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+  static func trimmed(_ bytes: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
     let right = trimmedRight(bytes)
     return right.suffix(JinjaText(right).stripped(left: true, right: false).bytes.count)
   }

@@ -66,9 +66,12 @@ extension Dataset {
     let limit = try holdOut?.limit(stores)
     var training = Draft()
     var heldOut = Draft()
+    training.parts.reserveCapacity(stores.reduce(0) { $0 + $1.rowCount })
     for (number, source) in sources.enumerated() {
       var rule = LengthRule(builder.settings, bosID: builder.tokenizerBOS)
-      var passes = [[SampleList.Part]](repeating: [], count: Int(source.weight.rounded(.up)))
+      // After all rows come those that are seen twice, and so on.
+      var laterPasses = [[SampleList.Part]](
+        repeating: [], count: max(0, Int(source.weight.rounded(.up)) - 1))
       try source.store.forEachRow { row in
         let isHeldOut = limit.map { row.hash.first <= $0 } ?? false
         let before = rule
@@ -87,11 +90,12 @@ extension Dataset {
           heldOut.parts += parts
         } else {
           training.count(row, pieces, copies: copies, from: before, to: rule)
-          for pass in 0..<copies { passes[pass] += parts }
+          if copies > 0 { training.parts += parts }
+          for pass in 1..<max(1, copies) { laterPasses[pass - 1] += parts }
         }
       }
       try rule.check(path: source.store.origin.path, rowCount: source.store.rowCount)
-      for pass in passes { training.parts += pass }
+      for pass in laterPasses { training.parts += pass }
     }
     let path = sources.map(\.store.origin.path).joined(separator: ", ")
     if holdOut != nil {

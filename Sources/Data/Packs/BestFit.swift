@@ -7,7 +7,7 @@ enum BestFit {
   ///   - lengths: tokens of every sample, none above `capacity`.
   ///   - capacity: the most tokens of a pack.
   /// - Returns: packs, each with its samples in window order.
-  static func packs(_ window: ArraySlice<Int>, lengths: [Int], capacity: Int) -> [[Int]] {
+  static func packs(_ window: ArraySlice<Int>, lengths: [Int32], capacity: Int) -> [[Int]] {
     // Positions in the window; those of one length keep their order.
     let order = window.indices.sorted {
       (lengths[window[$1]], $0) < (lengths[window[$0]], $1)
@@ -16,7 +16,7 @@ enum BestFit {
     /// Packs by room left, then by age.
     var open: [(room: Int, pack: Int)] = []
     for position in order {
-      let length = lengths[window[position]]
+      let length = Int(lengths[window[position]])
       var entry: (room: Int, pack: Int)
       let fitting = firstIndex(in: open, notBefore: (length, 0))
       if fitting < open.count {

@@ -42,12 +42,12 @@ package struct PackPlan: Sendable {
   package let settings: Settings
   /// The number of the last step.
   package let totalSteps: Int
-  private let lengths: [Int]
+  private let lengths: [Int32]
   /// Steps of each epoch, where all have the same number of packs.
   private let constantEpochSteps: Int?
   /// Otherwise, for each epoch of the run, the number of its last step.
   private let lastSteps: [Int]
-  private var cached: (epoch: Int, packs: [[Int]])
+  private var cached: (epoch: Int, packs: PackList)
 
   /// Plans a run.
   ///
@@ -58,6 +58,7 @@ package struct PackPlan: Sendable {
   package init(lengths: [Int], settings: Settings) throws(UserError) {
     precondition(!lengths.isEmpty && lengths.allSatisfy { $0 > 0 }, "samples without tokens")
     try Self.check(settings, lengths)
+    let lengths = lengths.map { Int32(clamping: $0) }
     self.lengths = lengths
     self.settings = settings
     cached = (1, Self.packs(ofEpoch: 1, lengths, settings))
@@ -126,7 +127,9 @@ extension PackPlan {
     let epoch = epoch(ofStep: step)
     if cached.epoch != epoch { cached = (epoch, Self.packs(ofEpoch: epoch, lengths, settings)) }
     let first = (step - firstStep(ofEpoch: epoch)) * settings.packsPerStep
-    return Array(cached.packs[first..<min(first + settings.packsPerStep, cached.packs.count)])
+    return (first..<min(first + settings.packsPerStep, cached.packs.count)).map {
+      cached.packs[$0]
+    }
   }
 
   /// The epoch, from 1 on, that a step belongs to.
@@ -158,28 +161,34 @@ extension PackPlan {
   /// to fill.
   package var fillRate: Double? {
     guard case .packTokens(let capacity) = settings.filling else { return nil }
-    return Double(lengths.reduce(0, +)) / (Double(firstEpoch.packs) * Double(capacity))
+    return Double(lengths.reduce(0) { $0 + Int($1) })
+      / (Double(firstEpoch.packs) * Double(capacity))
   }
 
   /// The packs of one epoch in order; every sample is in exactly one.
-  private static func packs(ofEpoch epoch: Int, _ lengths: [Int], _ settings: Settings) -> [[Int]] {
-    var order = Array(lengths.indices)
+  private static func packs(ofEpoch epoch: Int, _ lengths: [Int32], _ settings: Settings)
+    -> PackList
+  {
+    var order = lengths.indices.map { Int32($0) }
     var generator = SeededGenerator(seed: settings.seed, stream: UInt64(epoch))
     if settings.shuffle { generator.shuffle(&order) }
     switch settings.filling {
     case .samplesPerPack(let count):
-      return stride(from: 0, to: order.count, by: count).map {
-        Array(order[$0..<min($0 + count, order.count)])
+      let ends = stride(from: 0, to: order.count, by: count).map {
+        Int32(min($0 + count, order.count))
       }
+      return PackList(samples: order, ends: ends)
     case .packTokens(let capacity):
-      var packs: [[Int]] = []
+      var packs = PackList()
       for start in stride(from: 0, to: order.count, by: windowSampleCount) {
-        let window = order[start..<min(start + windowSampleCount, order.count)]
-        let formed = BestFit.packs(window, lengths: lengths, capacity: capacity)
-        packs += settings.shuffle ? formed : formed.sorted { $0[0] < $1[0] }
+        let window = order[start..<min(start + windowSampleCount, order.count)].map { Int($0) }
+        let formed = BestFit.packs(window[...], lengths: lengths, capacity: capacity)
+        for pack in settings.shuffle ? formed : formed.sorted(by: { $0[0] < $1[0] }) {
+          packs.append(pack)
+        }
       }
       // Best fit puts long samples into early packs; a step must not see only such.
-      if settings.shuffle { generator.shuffle(&packs) }
+      if settings.shuffle { packs.shuffle(&generator) }
       return packs
     }
   }

@@ -21,6 +21,7 @@ package struct ChatTemplate: Sendable {
   /// SHA-256 of its text, its date and its fixed variables.
   package let digest: String
   private let program: JinjaProgram
+  let partReading = PartReading()
   private let date: TemplateDate
   private let constants: [(name: String, value: JSONValue)]
 

@@ -22,15 +22,14 @@ struct AddedTokenSplitter: Sendable {
     var range: Range<Int>
   }
 
-  private var matcher = PrefixMatcher()
-  private var tokens: [AddedToken] = []
+  private let matcher: LongestMatcher
+  private let tokens: [AddedToken]
 
   /// Prepares a search for tokens, each under its text as it stands in what is searched.
   init(_ tokens: [(token: AddedToken, pattern: [UInt8])]) {
-    for (token, pattern) in tokens where !pattern.isEmpty {
-      matcher.add(pattern, value: Int32(self.tokens.count))
-      self.tokens.append(token)
-    }
+    matcher = LongestMatcher(
+      tokens.enumerated().map { (bytes: $0.element.pattern, value: Int32($0.offset)) })
+    self.tokens = tokens.map(\.token)
   }
 
   /// The sections of `bytes`, none of them empty, in order.
@@ -40,18 +39,15 @@ struct AddedTokenSplitter: Sendable {
     var sections: [Section] = []
     var sectionStart = 0
     var position = 0
-    while position < bytes.count {
-      guard let match = matcher.longestMatch(in: bytes, from: position, to: bytes.count) else {
-        position += 1
-        continue
-      }
+    for match in matcher.matches(in: bytes) where match.start >= position {
       let token = tokens[Int(match.value)]
-      var (start, end) = (position, position + match.count)
+      var (start, end) = (match.start, match.end)
       position = end
       if token.isSingleWord, isWord(before: start, bytes) || isWord(after: end, bytes) { continue }
-      if token.stripsLeft { start = spaceStart(before: start, bytes) }
+      // What a token before this one has taken is not looked at again.
+      if token.stripsLeft { start = spaceStart(before: start, bytes, limit: sectionStart) }
       start = max(start, sectionStart)
-      if token.stripsRight { end = spaceEnd(after: end, bytes) }
+      if token.stripsRight { end = spaceEnd(after: max(end, sectionStart), bytes) }
       if sectionStart < start { sections.append(Section(token: nil, range: sectionStart..<start)) }
       sections.append(Section(token: token.id, range: start..<max(start, end)))
       sectionStart = max(start, end)
@@ -77,9 +73,11 @@ struct AddedTokenSplitter: Sendable {
       .map { ($0, end) }
   }
 
-  private func spaceStart(before position: Int, _ bytes: [UInt8]) -> Int {
+  private func spaceStart(before position: Int, _ bytes: [UInt8], limit: Int) -> Int {
     var start = position
-    while let (scalar, next) = scalar(before: start, bytes), scalar.properties.isWhitespace {
+    while start > limit, let (scalar, next) = scalar(before: start, bytes),
+      scalar.properties.isWhitespace
+    {
       start = next
     }
     return start

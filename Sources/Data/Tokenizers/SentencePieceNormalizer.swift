@@ -6,7 +6,7 @@ struct SentencePieceNormalizer: Sendable {
   var treatsWhitespaceAsSuffix: Bool
   var characterMap: CharacterMap?
   /// User-defined symbols, which the map does not touch.
-  var symbols: PrefixMatcher
+  var symbols: LongestMatcher
 
   private static let escapedSpace: [UInt8] = [0xE2, 0x96, 0x81]
   private static let plainSpace = UInt8(ascii: " ")
@@ -21,10 +21,11 @@ struct SentencePieceNormalizer: Sendable {
   ///     where extra white space is removed), because the text stands inside a longer one.
   /// - Returns: what is cut into pieces.
   func normalize(_ bytes: [UInt8], isContinuation: Bool) -> [UInt8] {
+    var cursor = LongestMatcher.Cursor(symbols.matches(in: bytes))
     var position = 0
     if removesExtraWhitespaces && !isContinuation {
       while position < bytes.count {
-        let (text, count) = prefix(bytes, position)
+        let (text, count) = prefix(bytes, position, &cursor)
         guard text.elementsEqual([Self.plainSpace]) else { break }
         position += count
       }
@@ -37,7 +38,7 @@ struct SentencePieceNormalizer: Sendable {
     if hasPrefix && !treatsWhitespaceAsSuffix { result += space }
     var followsSpace = removesExtraWhitespaces && !isContinuation
     while position < bytes.count {
-      var (text, count) = prefix(bytes, position)
+      var (text, count) = prefix(bytes, position, &cursor)
       if followsSpace { text = text.drop { $0 == Self.plainSpace } }
       for byte in text {
         if byte == Self.plainSpace { result += space } else { result.append(byte) }
@@ -55,9 +56,11 @@ struct SentencePieceNormalizer: Sendable {
   }
 
   /// The normalized form of the next unit of text, and how many bytes the unit has.
-  private func prefix(_ bytes: [UInt8], _ position: Int) -> (ArraySlice<UInt8>, Int) {
-    if let symbol = symbols.longestMatch(in: bytes, from: position, to: bytes.count) {
-      return (bytes[position..<position + symbol.count], symbol.count)
+  private func prefix(
+    _ bytes: [UInt8], _ position: Int, _ cursor: inout LongestMatcher.Cursor
+  ) -> (ArraySlice<UInt8>, Int) {
+    if let symbol = cursor.match(at: position) {
+      return (bytes[position..<symbol.end], symbol.end - position)
     }
     if let match = characterMap?.longestMatch(in: bytes, at: position) { return match }
     // A key of a strange map may end inside a character.

@@ -6,10 +6,10 @@ package struct SentencePieceTokenizer: Tokenizer {
   package let bosID: Int32?
   package let eosID: Int32?
 
-  private let pieces: [SentencePieceModel.Piece]
-  private let normalizer: SentencePieceNormalizer
-  private let symbols: PrefixMatcher
-  private let unknownID: Int32
+  let pieces: [SentencePieceModel.Piece]
+  private var normalizer: SentencePieceNormalizer
+  private let symbols: LongestMatcher
+  let unknownID: Int32
   private let unknownSurface: [UInt8]
   private let byteIDs: [Int32]?
   private var merger = BytePairMerger()
@@ -17,6 +17,7 @@ package struct SentencePieceTokenizer: Tokenizer {
   private var characterIDs: [UInt32: Int32] = [:]
   /// The UTF-8 bytes of every character that has an id but is no piece.
   private var extraCharacters: [[UInt8]] = []
+  private let pieceIDs: [ExactString: Int32]
   /// What the library finds under a text when it looks a piece up: names come before texts.
   private var reservedIDs: [Int32: Int32] = [:]
 
@@ -25,54 +26,48 @@ package struct SentencePieceTokenizer: Tokenizer {
   /// - Parameters:
   ///   - model: the parsed file.
   ///   - path: what errors call it.
-  ///   - bosToken: a piece that begins sequences instead of the model's own.
-  ///   - eosToken: a piece that ends answers instead of the model's own.
-  /// - Throws: `UserError` when the character map is broken or a named token does not exist.
-  package init(
-    _ model: SentencePieceModel, path: String, bosToken: String? = nil, eosToken: String? = nil
-  ) throws(UserError) {
+  /// - Throws: `UserError` when the character map is broken.
+  package init(_ model: SentencePieceModel, path: String) throws(UserError) {
     pieces = model.pieces
     var textIDs: [ExactString: Int32] = [:]
     var nameIDs: [ExactString: Int32] = [:]
-    var symbols = PrefixMatcher()
+    var symbols: [(bytes: [UInt8], value: Int32)] = []
     for (id, piece) in model.pieces.enumerated() {
       if piece.kind.isMergeable {
         textIDs[ExactString(piece.text)] = Int32(id)
       } else {
         nameIDs[ExactString(piece.text)] = Int32(id)
       }
-      if piece.kind == .userDefined { symbols.add(Array(piece.text.utf8), value: Int32(id)) }
+      if piece.kind == .userDefined { symbols.append((Array(piece.text.utf8), Int32(id))) }
     }
-    self.symbols = symbols
+    self.symbols = LongestMatcher(symbols)
     normalizer = SentencePieceNormalizer(
       addsDummyPrefix: model.addsDummyPrefix,
       removesExtraWhitespaces: model.removesExtraWhitespaces,
       escapesWhitespaces: model.escapesWhitespaces,
       treatsWhitespaceAsSuffix: model.treatsWhitespaceAsSuffix,
       characterMap: model.charsMap.isEmpty ? nil : try CharacterMap(model.charsMap, path: path),
-      symbols: symbols)
+      symbols: self.symbols)
+    pieceIDs = textIDs.merging(nameIDs) { $1 }
     unknownID = Int32(model.pieces.firstIndex { $0.kind == .unknown } ?? 0)
     unknownSurface = Array(model.unknownSurface.utf8)
     byteIDs =
       model.hasByteFallback
       ? (0...255).map { nameIDs[ExactString(ByteToken.name($0))] ?? Int32.max } : nil
 
-    func id(_ given: String?, _ own: String, _ field: String) throws(UserError) -> Int32? {
-      if let given {
-        let key = ExactString(given)
-        guard let id = nameIDs[key] ?? textIDs[key] else {
-          throw UserError(
-            .badInput, at: path,
-            "tokenizer_config.json names the \(field) \"\(given)\", but the model has no such piece",
-            fix: "add a tokenizer.json, which holds tokens beyond the pieces of the model")
-        }
-        return id
-      }
-      return nameIDs[ExactString(own)].flatMap { model.pieces[Int($0)].kind == .control ? $0 : nil }
+    func control(_ name: String) -> Int32? {
+      nameIDs[ExactString(name)].flatMap { model.pieces[Int($0)].kind == .control ? $0 : nil }
     }
-    bosID = try id(bosToken, model.bosPiece, "bos_token")
-    eosID = try id(eosToken, model.eosPiece, "eos_token")
+    bosID = control(model.bosPiece)
+    eosID = control(model.eosPiece)
     buildMerges(textIDs, nameIDs)
+  }
+
+  /// The same model that puts no space in front of texts.
+  var withoutPrefix: SentencePieceTokenizer {
+    var copy = self
+    copy.normalizer.addsDummyPrefix = false
+    return copy
   }
 
   /// Lists every way to join two symbols into a piece.
@@ -115,16 +110,21 @@ extension SentencePieceTokenizer {
   /// See ``Tokenizer/encode(_:isContinuation:)``. Control symbols in the text are plain text;
   /// user-defined symbols are recognised.
   package func encode(_ text: String, isContinuation: Bool) -> [Int32] {
-    let bytes = normalizer.normalize(Array(text.utf8), isContinuation: isContinuation)
+    encode(Array(text.utf8), isContinuation: isContinuation)
+  }
+
+  func encode(_ text: [UInt8], isContinuation: Bool) -> [Int32] {
+    let bytes = normalizer.normalize(text, isContinuation: isContinuation)
     var first: [BytePairMerger.Symbol] = []
     first.reserveCapacity(bytes.count)
     // Characters that are in no piece get ids below zero for as long as this text is encoded.
     var strangers: [ArraySlice<UInt8>] = []
+    var cursor = LongestMatcher.Cursor(symbols.matches(in: bytes))
     var position = 0
     while position < bytes.count {
-      if let symbol = symbols.longestMatch(in: bytes, from: position, to: bytes.count) {
+      if let symbol = cursor.match(at: position) {
         first.append(BytePairMerger.Symbol(id: symbol.value, isFrozen: true))
-        position += symbol.count
+        position = symbol.end
         continue
       }
       let end = min(position + UTF8Scanner.length(bytes[position]), bytes.count)
@@ -181,8 +181,18 @@ extension SentencePieceTokenizer {
       ? Array(pieces[Int(id)].text.utf8) : extraCharacters[Int(id) - pieces.count]
   }
 
-  /// See ``Tokenizer/decode(_:keepsSpecialTokens:)``. Control symbols have no text, as in the library.
+  /// See ``Tokenizer/decode(_:keepsSpecialTokens:)``. Control symbols have no text, as in the
+  /// library, and are never written.
   package func decode(_ ids: [Int32], keepsSpecialTokens: Bool) -> String {
+    String(decoding: decoded(ids[...], first: nil), as: UTF8.self)
+  }
+
+  /// The text of a run of pieces as the library decodes it.
+  ///
+  /// - Parameters:
+  ///   - ids: pieces; those that do not exist are left out.
+  ///   - first: a text that the first of them is taken for, which may be no piece.
+  func decoded(_ ids: ArraySlice<Int32>, first: String?) -> [UInt8] {
     var bytes: [UInt8] = []
     var run: [UInt8] = []
     let stripsFirst = normalizer.addsDummyPrefix || normalizer.removesExtraWhitespaces
@@ -192,7 +202,15 @@ extension SentencePieceTokenizer {
       bytes += Self.repaired(run)
       run = []
     }
-    for id in ids {
+    for (place, given) in ids.enumerated() {
+      var id = given
+      if place == 0, let first {
+        guard let found = self.id(of: first) else {
+          bytes += Array(first.utf8)
+          continue
+        }
+        id = found
+      }
       guard let piece = pieces.indices.contains(Int(id)) ? pieces[Int(id)] : nil else { continue }
       if piece.kind == .byte, let byte = ByteToken.byte(piece.text) {
         run.append(byte)
@@ -210,8 +228,11 @@ extension SentencePieceTokenizer {
       bytes += text
     }
     flushRun()
-    return String(decoding: bytes, as: UTF8.self)
+    return bytes
   }
+
+  /// The piece of a text or a name; names come before texts.
+  func id(of text: String) -> Int32? { pieceIDs[ExactString(text)] }
 
   /// See ``Tokenizer/continuationBytes(of:)``.
   package func continuationBytes(of id: Int32) -> [UInt8] {

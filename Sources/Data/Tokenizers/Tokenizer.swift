@@ -20,7 +20,7 @@ package protocol Tokenizer: Sendable {
   ///
   /// - Parameters:
   ///   - ids: tokens; those that do not exist are left out.
-  ///   - keepsSpecialTokens: writes special tokens by their names. A sentencepiece model never does.
+  ///   - keepsSpecialTokens: writes special tokens by their names.
   /// - Returns: the text; bytes that are no UTF-8 become U+FFFD.
   func decode(_ ids: [Int32], keepsSpecialTokens: Bool) -> String
 

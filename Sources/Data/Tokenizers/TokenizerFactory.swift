@@ -13,11 +13,14 @@ package struct LoadedTokenizer: Sendable {
   /// What the model's own library puts before and after every text.
   package var prefixIDs: [Int32]
   package var suffixIDs: [Int32]
+  /// One more than the largest id that the files give a token.
+  package var listedSize: Int
 
   package init(
     tokenizer: any Tokenizer, addsBOS: Bool, path: String, fileNames: [String],
-    prefixIDs: [Int32] = [], suffixIDs: [Int32] = []
+    prefixIDs: [Int32] = [], suffixIDs: [Int32] = [], listedSize: Int? = nil
   ) {
+    self.listedSize = listedSize ?? tokenizer.vocabularySize
     self.tokenizer = tokenizer
     self.addsBOS = addsBOS
     self.path = path
@@ -32,7 +35,7 @@ package enum TokenizerFactory {
   /// Every file that belongs to a tokenizer.
   package static let fileNames = [
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-    "vocab.json", "merges.txt", "encoder.json", "vocab.bpe",
+    "added_tokens.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe",
   ]
 
   private static let fileByteLimit = 1 << 28
@@ -69,14 +72,16 @@ package enum TokenizerFactory {
           bytes, addedTokens: try settings.addedTokens(directory), path: path)
         return try loaded(definition, settings, path, present)
       }
-      let model = try SentencePieceModel(bytes, path: path)
-      let tokenizer = try SentencePieceTokenizer(
-        model, path: path, bosToken: settings.bosToken, eosToken: settings.eosToken)
+      let pieces = try SentencePieceTokenizer(
+        try SentencePieceModel(bytes, path: path), path: path)
+      let tokenizer = try LlamaTokenizer(
+        pieces, settings, addedTokens: try json("added_tokens.json"), directory: directory)
       let addsBOS = tokenizer.bosID != nil && (settings.addsBOS ?? true)
       return LoadedTokenizer(
         tokenizer: tokenizer, addsBOS: addsBOS, path: path, fileNames: present,
         prefixIDs: addsBOS ? tokenizer.bosID.map { [$0] } ?? [] : [],
-        suffixIDs: settings.addsEOS == true ? tokenizer.eosID.map { [$0] } ?? [] : [])
+        suffixIDs: settings.addsEOS == true ? tokenizer.eosID.map { [$0] } ?? [] : [],
+        listedSize: tokenizer.listedSize)
     }
     for (vocabularyName, mergesName) in VocabularyFiles.names
     where FileSystem.exists(path(vocabularyName)) {
@@ -151,47 +156,5 @@ package enum TokenizerFactory {
         "tokenizer_config.json names the token \"\(token)\", but the vocabulary has no such token")
     }
     return id
-  }
-}
-
-/// What `tokenizer_config.json`, and after it `special_tokens_map.json`, say.
-private struct SpecialTokenSettings {
-  var bosToken: String?
-  var eosToken: String?
-  var addsBOS: Bool?
-  var addsEOS: Bool?
-  let config: JSONValue?
-
-  init(config: JSONValue?, map: JSONValue?) {
-    self.config = config
-    /// A token is a text, or an object that holds it as `content`.
-    func token(_ name: String) -> String? {
-      for document in [config, map] {
-        guard let value = document?[name] else { continue }
-        if let text = value.stringValue ?? value["content"]?.stringValue { return text }
-      }
-      return nil
-    }
-    bosToken = token("bos_token")
-    eosToken = token("eos_token")
-    addsBOS = config?["add_bos_token"]?.boolValue
-    addsEOS = config?["add_eos_token"]?.boolValue
-  }
-
-  /// The tokens of `added_tokens_decoder`, in the order of their ids.
-  func addedTokens(_ directory: String) throws(UserError) -> [AddedToken] {
-    guard let value = config?["added_tokens_decoder"], !value.isNull else { return [] }
-    let source = TokenizerSource(path: "\(directory)/tokenizer_config.json")
-    guard let members = value.objectValue?.members else {
-      throw source.broken("added_tokens_decoder is \(value.kindName), not an object")
-    }
-    var tokens: [AddedToken] = []
-    for (name, entry) in members {
-      guard let id = Int(name) else {
-        throw source.broken("added_tokens_decoder has the id \"\(name)\", which is no number")
-      }
-      tokens.append(try source.addedToken(entry, id: id))
-    }
-    return tokens.sorted { $0.id < $1.id }
   }
 }

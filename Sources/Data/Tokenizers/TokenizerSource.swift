@@ -46,7 +46,7 @@ struct TokenizerSource {
       isSingleWord: try flag(entry, "single_word"))
   }
 
-  /// No published token comes near; at every place of a text that many bytes may be compared.
+  /// No published token comes near.
   private static let addedTokenByteLimit = 1024
 
   /// A text member, empty where there is none.

@@ -14,10 +14,39 @@ package enum TokenFile {
   struct Writer: ~Copyable {
     private var file: AtomicFileWriter
     private var pending: [UInt8] = []
+    /// The rows wait in a file of their own, so that memory does not grow with their number.
+    private var rows: AtomicFileWriter
+    private var pendingRows: [UInt8] = []
 
     init(path: String) throws(UserError) {
-      file = try AtomicFileWriter(path: path)
+      let file = try AtomicFileWriter(path: path)
+      let rows = try AtomicFileWriter(path: "\(path).rows.\(UInt64.random(in: 0 ... .max))")
+      self.file = file
+      self.rows = rows
       pending = TokenFile.magic
+    }
+
+    mutating func append(_ row: TokenRow) throws(UserError) {
+      row.write(to: &pendingRows)
+      guard pendingRows.count >= 1 << 20 else { return }
+      try rows.write(pendingRows)
+      pendingRows.removeAll(keepingCapacity: true)
+    }
+
+    /// Puts the rows behind the numbers.
+    mutating func appendRows(_ hash: inout SHA256) throws(UserError) {
+      try rows.write(pendingRows)
+      try rows.finish()
+      let outcome = Result { () throws(UserError) in
+        let written = try MappedFile(path: rows.path)
+        for start in stride(from: 0, to: written.byteCount, by: 1 << 20) {
+          let bytes = try written.readBytes(start..<min(start + 1 << 20, written.byteCount))
+          hash.update(bytes)
+          try append(bytes)
+        }
+      }
+      try FileSystem.remove(rows.path)
+      try outcome.get()
     }
 
     mutating func append(_ bytes: [UInt8]) throws(UserError) {
@@ -58,7 +87,7 @@ package enum TokenFile {
   {
     let file = try MappedFile(path: path)
     let tailCount = 8 + 64
-    guard file.byteCount >= numberStart + tailCount,
+    guard file.holdInCache(), file.byteCount >= numberStart + tailCount,
       try file.readBytes(0..<magic.count) == magic
     else { throw Damaged() }
     let tail = try file.readBytes(file.byteCount - tailCount..<file.byteCount)

@@ -65,7 +65,9 @@ extension TokenStore {
     private var file: TokenFile.Writer?
     private var numbers: [Int32] = []
     private var numberCount = 0
+    /// Where there is no file.
     private var rows: [TokenRow] = []
+    private var rowCount = 0
     private var hash = SHA256()
 
     init(path: String?) throws(UserError) {
@@ -78,13 +80,15 @@ extension TokenStore {
       if draft.trainsEnd { flags.insert(.trainsEnd) }
       if draft.isTokenRow { flags.insert(.hasOwnLabels) }
       if case .pair(_, "") = entry.row { flags.insert(.hasEmptyAnswer) }
-      rows.append(
-        TokenRow(
-          offset: numberCount, tokenCount: sample.tokens.count,
-          targetTokens: sample.targetTokens, answerStart: draft.answerStart, flags: flags,
-          line: entry.line, hash: RowHash(entry.columns)))
+      let row = TokenRow(
+        offset: numberCount, tokenCount: sample.tokens.count,
+        targetTokens: sample.targetTokens, answerStart: draft.answerStart, flags: flags,
+        line: entry.line, hash: RowHash(entry.columns))
+      rowCount += 1
       numberCount += 2 * sample.tokens.count
+      try file?.append(row)
       if file == nil {
+        rows.append(row)
         numbers += sample.tokens
         numbers += sample.labels
       }
@@ -97,11 +101,11 @@ extension TokenStore {
     }
 
     func finish(_ origin: Origin, _ destination: Destination?) throws -> TokenStore {
+      try file?.appendRows(&hash)
       for row in rows {
         var bytes: [UInt8] = []
         row.write(to: &bytes)
         hash.update(bytes)
-        try file?.append(bytes)
       }
       let digest = hash.finish()
       guard let destination else {
@@ -110,7 +114,7 @@ extension TokenStore {
       try file?.finish(
         JSONObject([
           ("key", .string(destination.key)), ("numbers", .integer(numberCount)),
-          ("rows", .integer(rows.count)), ("digest", .string(digest)),
+          ("rows", .integer(rowCount)), ("digest", .string(digest)),
           ("format", .string(origin.format)),
           ("columns", .array(origin.columns.map { .string($0) })),
         ]))

@@ -21,6 +21,7 @@ struct GenerateRun {
       configuration.base, directory: directory, group: group, environment: environment)
     let shape = session.base.configuration
     let loaded = try TokenizerFactory.load(directory: directory)
+      .bounded(by: shape.vocabularySize)
     let bos = loaded.addsBOS ? loaded.tokenizer.bosID.map { [$0] } ?? [] : []
     let prompt = bos + (try loaded.tokenizer.encode(configuration.prompt, isContinuation: false))
     guard !prompt.isEmpty else {

@@ -6,6 +6,8 @@ internal import Support
 struct TokenCache {
   /// Where the files lie; nil keeps tokens in each process's memory.
   private let directory: String?
+  /// How much is kept there.
+  private let byteLimit: Int
   /// The ranks of this host.
   private let host: any ProcessGroup
   /// Threads of the rank that tokenizes: those of all ranks that wait for it.
@@ -25,6 +27,7 @@ struct TokenCache {
   ) throws {
     directory =
       options.usesCache ? "\(options.cache ?? environment.cacheDirectory)/tokens" : nil
+    byteLimit = environment.cacheByteLimit
     host = options.usesCache && group.worldSize > 1 ? try group.splitByHost() : SoloGroup()
     threads = environment.threads * host.worldSize
     self.reporter = reporter
@@ -34,6 +37,7 @@ struct TokenCache {
   /// Tokens in memory, on one rank.
   init() {
     directory = nil
+    byteLimit = 0
     host = SoloGroup()
     threads = 1
     reporter = nil
@@ -65,6 +69,7 @@ struct TokenCache {
       if store == nil {
         try FileSystem.makeDirectories(directory)
         store = try build(reader, builder, limit, TokenStore.Destination(path: path, key: key))
+        FileCache(directory: directory, byteLimit: byteLimit).prune()
       }
     }
     if host.worldSize > 1 {

@@ -134,14 +134,6 @@ struct TokenizedFiles {
       $0.hasPrefix("tokenizer.") && FileSystem.exists("\(directory)/\($0)")
     }
     guard isThere else { return nil }
-    let loaded = try TokenizerFactory.load(directory: directory)
-    guard loaded.tokenizer.vocabularySize <= vocabularySize else {
-      throw UserError(
-        .badInput, at: loaded.path,
-        "the tokenizer has \(loaded.tokenizer.vocabularySize) tokens, but the model's "
-          + "vocabulary \(vocabularySize)",
-        fix: "use the tokenizer that belongs to the model")
-    }
-    return loaded
+    return try TokenizerFactory.load(directory: directory).bounded(by: vocabularySize)
   }
 }
