@@ -22,7 +22,8 @@ final class Workplace: Sendable {
   /// Runs a command; with several ranks through `launch`.
   func run(
     ranks: Int = 1, _ arguments: [String], environment: [String: String?] = [:],
-    fileLimit: Int? = nil, terminalColumns: Int? = nil, whileRunning: (Int32) -> Void = { _ in }
+    fileLimit: Int? = nil, dataLimit: Int? = nil, terminalColumns: Int? = nil,
+    whileRunning: (Int32) -> Void = { _ in }
   ) throws -> ProgramRun {
     var variables: [String: String?] = [
       "XDG_CACHE_HOME": FileSystem.parent(of: Self.cache), "ACCELERATE_THREADS": "1",
@@ -31,7 +32,8 @@ final class Workplace: Sendable {
     for (name, value) in environment { variables[name] = value }
     return try ProgramRun(
       (ranks > 1 ? ["launch", "--nproc", "\(ranks)"] : []) + arguments, environment: variables,
-      terminalColumns: terminalColumns, fileLimit: fileLimit, whileRunning: whileRunning)
+      terminalColumns: terminalColumns, fileLimit: fileLimit, dataLimit: dataLimit,
+      whileRunning: whileRunning)
   }
 
   /// Runs `body` with a disk of its own, of so many kilobytes; says so where none can be made.

@@ -23,11 +23,12 @@ package struct ProgramRun {
   ///   - changes: variables to set; nil removes one.
   ///   - terminalColumns: gives the program a terminal of this width; all it writes is `output`.
   ///   - fileLimit: the largest file it may write, in units of 1024 bytes; nil for any.
+  ///   - dataLimit: the most memory of its own that it may have, in units of 1024 bytes; nil for any.
   ///   - input: a file that is its standard input; nil leaves the caller's.
   ///   - whileRunning: called with the process number once it runs.
   package init(
     _ arguments: [String], environment changes: [String: String?] = [:],
-    terminalColumns: Int? = nil, fileLimit: Int? = nil, input: String? = nil,
+    terminalColumns: Int? = nil, fileLimit: Int? = nil, dataLimit: Int? = nil, input: String? = nil,
     whileRunning: (Int32) -> Void = { _ in }
   ) throws {
     var environment = KernelFile.environment()
@@ -39,6 +40,9 @@ package struct ProgramRun {
       // Writing beyond the limit is an error then, and no signal that ends the program.
       words =
         ["/bin/bash", "-c", "trap '' XFSZ; ulimit -f \(fileLimit); exec \"$@\"", "bash"] + words
+    }
+    if let dataLimit {
+      words = ["/bin/bash", "-c", "ulimit -d \(dataLimit); exec \"$@\"", "bash"] + words
     }
     var child = ChildProcess(program: words[0], arguments: words, environment: environment)
     child.descriptors = [
