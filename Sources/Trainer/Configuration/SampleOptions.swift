@@ -37,10 +37,14 @@ package struct SampleOptions: Sendable, Equatable {
 
   package static let templateOptions = [
     Option(
-      "prompt", .text(placeholder: "TEMPLATE"), defaultText: "from the columns of the data",
-      #"Text before the answer, with {column} for a column of the data and \n for a new line."#),
+      "prompt", .text(placeholder: "TEMPLATE"), defaultText: "from the columns of the first row",
+      "Text before the answer, with {column} for a column of the data and \\n for a new line. "
+        + "Without it the first of these that the first row of a file has tells how its rows are "
+        + "read: input_ids; messages; conversations; instruction and output, put into Alpaca's "
+        + "prompt; prompt and completion; input and output; text."),
     Option(
-      "completion", .text(placeholder: "TEMPLATE"), defaultText: "from the columns of the data",
+      "completion", .text(placeholder: "TEMPLATE"),
+      defaultText: "from the columns of the first row",
       "The answer to learn, written like --prompt; the end token follows it."),
     Option(
       "chat-template", .path, defaultText: "the model's own",
@@ -66,7 +70,8 @@ package struct SampleOptions: Sendable, Equatable {
   package static let cacheOptions = [
     Option(
       "cache", .path, defaultText: "$XDG_CACHE_HOME/accelerate-swift",
-      "Directory where tokenized data are kept for the next run; it may be deleted."),
+      "Directory where tokenized data are kept for the next run: up to 20 GB, or as many as "
+        + "ACCELERATE_CACHE_GB says; those not used for longest go first. It may be deleted."),
     Option(
       "no-cache", .toggle, "Keeps tokenized data in the memory of each process, not in files."),
   ]
