@@ -3,16 +3,18 @@ import Support
 import TestSupport
 import Testing
 
+private enum RealSets {
+  static let shared = ProcessInfo.processInfo.environment["ACCELERATE_SHARED"] ?? "../shared"
+  static let root = shared + "/data/datasets"
+  static let model = shared + "/data/weights/stories260k-mixtral"
+}
+
 /// Data sets of real projects, looked at and trained on with a small real model.
 @Suite(
   .enabled(
-    if: FileSystem.isDirectory(RealDataTests.root),
-    "no data at \(RealDataTests.root); set ACCELERATE_SHARED"), .timeLimit(.minutes(10)))
+    if: FileSystem.isDirectory(RealSets.root),
+    "no data at \(RealSets.root); set ACCELERATE_SHARED"), .timeLimit(.minutes(10)))
 struct RealDataTests {
-  static let shared = (ProcessInfo.processInfo.environment["ACCELERATE_SHARED"] ?? "../shared")
-  static let root = shared + "/data/datasets"
-  static let model = shared + "/data/weights/stories260k-mixtral"
-
   private let place: Workplace
 
   init() throws { place = try Workplace() }
@@ -52,7 +54,7 @@ struct RealDataTests {
     """
 
   @Test(arguments: sets) func isLookedAtAndTrained(_ set: Set) throws {
-    var flags = ["--model", Self.model, "--data", "\(Self.root)/\(set.file)"] + set.flags
+    var flags = ["--model", RealSets.model, "--data", "\(RealSets.root)/\(set.file)"] + set.flags
     if set.format == "conversations" {
       flags += ["--chat-template", try place.write("chat.jinja", Self.template)]
     }
@@ -69,7 +71,8 @@ struct RealDataTests {
   /// Pairs of better and worse answers are another task.
   @Test func preferencesAreRefused() throws {
     let run = try place.run([
-      "data", "--model", Self.model, "--data", "\(Self.root)/llama-factory/dpo_en_demo.json",
+      "data", "--model", RealSets.model, "--data",
+      "\(RealSets.root)/llama-factory/dpo_en_demo.json",
       "--chat-template", try place.write("chat.jinja", Self.template),
     ])
     expectError(run, ["dpo_en_demo.json:", "no message of the conversation is the assistant's"])

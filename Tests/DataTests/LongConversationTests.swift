@@ -88,6 +88,9 @@ import Testing
     "{% for m in messages %}<{{ loop.revindex }}>{{ m.content }}</s>\n{% endfor %}",
     "{% for m in messages %}({{ m.role }}) {{ m.content if loop.index > 6 else m.content | upper }}</s>{% endfor %}{% if add_generation_prompt %}(assistant){% endif %}",
     "{% for m in messages %}({{ m.role }}) {{ m.content }}{{ '</s>' if loop.index % 4 else '.' }}{% endfor %}{% if add_generation_prompt %}(assistant) {% endif %}",
+    // One answer is unlike all others.
+    "{% for m in messages %}({{ m.role }}) {{ m.content }}{{ '.' if loop.index == 14 else '</s>' }}{% endfor %}{% if add_generation_prompt %}(assistant) {% endif %}",
+    "{% for m in messages %}({{ m.role }}) {{ '!' if loop.index == 14 else '>' }}{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}(assistant) {% endif %}",
     "{% for m in messages %}({{ m.role }}) {{ m.content }}</s>{{ m.content | length }}{% endfor %}{% if add_generation_prompt %}(assistant) {% endif %}",
   ])
   func strangeTemplatesFindTheSameAnswers(_ text: String) throws {

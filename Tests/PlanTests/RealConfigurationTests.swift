@@ -3,14 +3,18 @@ import Support
 import Testing
 import Trainer
 
+private enum RealConfigurations {
+  static let root =
+    (ProcessInfo.processInfo.environment["ACCELERATE_SHARED"] ?? "../shared") + "/data/configs"
+}
+
 /// Every `config.json` of real models that is at hand: planned, or refused with the reason.
 @Suite(
   .enabled(
-    if: FileSystem.isDirectory(RealConfigurationTests.root),
-    "no configurations at \(RealConfigurationTests.root); set ACCELERATE_SHARED"))
+    if: FileSystem.isDirectory(RealConfigurations.root),
+    "no configurations at \(RealConfigurations.root); set ACCELERATE_SHARED"))
 struct RealConfigurationTests {
-  static let root =
-    (ProcessInfo.processInfo.environment["ACCELERATE_SHARED"] ?? "../shared") + "/data/configs"
+  private static let root = RealConfigurations.root
 
   /// Files that cannot be planned, and what the message says.
   static let refusals: [String: String] = [:]
