@@ -37,7 +37,7 @@ import Testing
       bytes += Array(#"{"text": ""#.utf8)
       for _ in 0..<letters {
         state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-        bytes.append(UInt8(ascii: "a") + UInt8(state >> 33) % 26)
+        bytes.append(UInt8(ascii: "a") + UInt8((state >> 33) % 26))
       }
       bytes += Array("\"}\n".utf8)
     }

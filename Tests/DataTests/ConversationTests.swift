@@ -307,6 +307,23 @@ private let chatML = """
       try marked(Self.inParts, template: template) == marked(Self.twoTurns, template: chatML))
   }
 
+  /// Parts as LLaMA-Factory writes them, with reasoning and calls.
+  @Test func partsMayHaveValues() throws {
+    let row = #"""
+      {"messages": [{"role": "user", "content": [{"type": "text", "value": "Hi"}]}, \#
+      {"role": "assistant", "content": [{"type": "reasoning", "value": "hm"}, \#
+      {"type": "tool_call", "value": "{\"name\": \"f\", \"arguments\": {}}"}, \#
+      {"type": "text", "value": "ab"}]}]}
+      """#
+    let template = """
+      {% for m in messages %}<|im_start|>{{ m.reasoning_content or '' }}\
+      {{ m.tool_calls[0].function.name if m.tool_calls }}{{ m.content }}<|im_end|>\n{% endfor %}
+      """
+    #expect(
+      try marked(row, template: template, trainOn: .all)
+        == "<|im_start|>[Hi<|im_end|>\n<|im_start|>hmfab<|im_end|>\n]")
+  }
+
   @Test func templatesThatReadPartsGetThem() throws {
     let counting = Self.readingParts.replacing(
       "{{ part.text }}", with: "({{ loop.index }}){{ part.text }}")

@@ -104,16 +104,9 @@ extension Conversation {
     switch object["content"] {
     case .string: break
     case .array(let parts):
-      for (index, part) in parts.enumerated() {
-        if part["type"] == "text", part["text"]?.stringValue != nil { continue }
-        let kind = part["type"]?.stringValue ?? "none"
-        throw UserError(
-          .badInput, at: location,
-          kind == "text"
-            ? "\(place).content[\(index)] has no \"text\" that is a text"
-            : "\(place).content[\(index)] has the type \"\(kind)\", but only text is trained",
-          fix: #"write each part as {"type": "text", "text": "..."}, or delete the line"#)
-      }
+      var object = object
+      try readParts(parts, of: &object, place, location)
+      return .object(object)
     case nil where hasCall, .null where hasCall: break
     default:
       throw UserError(

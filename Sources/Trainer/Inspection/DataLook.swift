@@ -22,6 +22,7 @@ struct DataLook {
         "\(origin.path): \(origin.format), \(source.store.rowCount) rows of "
         + origin.columns.joined(separator: ", ") + "\n"
     }
+    text += "rows: \(files.formatSummary)\n"
     text += "\n" + numbers + "\nlengths in tokens\n"
     text += LengthHistogram(statistics.lengths).text + "\n"
     text += try table() + "\n" + suggestion + "\n"
