@@ -64,15 +64,12 @@ import Testing
     #expect(choices.isEmpty == !tiny.configuration.isMixture)
     /// Differences of fourth order; nil where a step changes which experts a token goes to.
     func slope(_ direction: [Double]) throws -> Double? {
-      lengths: for step in [example.step, example.step / 2] {
-        var values: [Double] = []
-        for factor in [-2.0, -1, 1, 2] {
-          values.append(try objective(direction, factor * step))
-          guard recorder.takeChoices() == choices else { continue lengths }
-        }
-        return (8 * (values[2] - values[1]) - (values[3] - values[0])) / (12 * step)
+      var values: [Double] = []
+      for factor in [-2.0, -1, 1, 2] {
+        values.append(try objective(direction, factor * example.step))
+        guard recorder.takeChoices() == choices else { return nil }
       }
-      return nil
+      return (8 * (values[2] - values[1]) - (values[3] - values[0])) / (12 * example.step)
     }
 
     var random = Random(17)
