@@ -21,7 +21,8 @@ package struct FileCache: Sendable {
   private struct Entry {
     var path: String
     var byteCount: Int
-    var seconds: Int
+    /// Since 1970.
+    var nanoseconds: Int
   }
 
   /// Removes what is too much.
@@ -39,13 +40,15 @@ package struct FileCache: Sendable {
       let path = "\(directory)/\(name)"
       guard unsafe lstat(path, &info) == 0, info.st_mode & S_IFMT == S_IFREG else { continue }
       entries.append(
-        Entry(path: path, byteCount: Int(info.st_size), seconds: info.st_mtim.tv_sec))
+        Entry(
+          path: path, byteCount: Int(info.st_size),
+          nanoseconds: info.st_mtim.tv_sec * 1_000_000_000 + info.st_mtim.tv_nsec))
     }
-    entries.sort { $0.seconds < $1.seconds }
+    entries.sort { $0.nanoseconds < $1.nanoseconds }
     var total = entries.reduce(0) { $0 + $1.byteCount }
     var removedCount = 0
     for entry in entries {
-      let age = now - entry.seconds
+      let age = now - entry.nanoseconds / 1_000_000_000
       let isUnfinished = FileSystem.name(of: entry.path).contains(".")
       guard isUnfinished ? age > Self.unfinishedSeconds : age > Self.quietSeconds,
         isUnfinished || total > byteLimit, Self.removeUnused(entry.path)

@@ -16,7 +16,7 @@ import Testing
   }
 
   @Test func idsComeBackAsTexts() throws {
-    let texts = ["Wooden Rain", "", "\u{D55C}\u{AD6D} \u{1F600}\n\t<s>", "  two  spaces "]
+    let texts = ["Wooden Rain", "", "\u{D55C}\u{AD6D} \u{1F600}\n\t", "two  spaces "]
     let lines = texts.map { JSONValue.string($0).compactText + "\n" }.joined()
     let encoded = try run(lines, ["--no-special"])
     #expect(encoded.exitCode == 0, "\(encoded.errors)")
@@ -33,6 +33,9 @@ import Testing
     let bare = try run("\"Rain\"\r\n", ["--no-special"])
     #expect(whole.output.hasSuffix(bare.output.dropFirst()) && whole.output != bare.output)
     #expect(try run("").output == "")
+    // Special tokens are read in text, and written.
+    #expect(try run("\"<s></s>\"", ["--no-special"]).output == "[1,2]\n")
+    #expect(try run("[1,2]", ["--decode"]).output == "\"<s></s>\"\n")
   }
 
   @Test func mistakesNameTheLine() throws {
