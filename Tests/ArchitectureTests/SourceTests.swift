@@ -85,7 +85,8 @@ import Trainer
     let flags = TrainConfiguration.parser.groups.flatMap { $0.options.map(\.name) }.sorted()
     #expect(
       flags == [
-        "adam-beta1", "adam-beta2", "adam-eps", "cache", "chat-template", "completion", "config",
+        "adam-beta1", "adam-beta2", "adam-eps", "cache", "chat-template", "collectives",
+        "completion", "config",
         "data", "device",
         "double-quant", "epochs", "eval-data", "eval-steps", "gradient-checkpointing",
         "holdout", "init-adapter", "keep-checkpoints", "logging-steps", "lora-alpha",
