@@ -133,6 +133,8 @@ extension FakeLibraryTests {
       let libraries = try Libraries()
       let example = Case(isSliced: true)
       let expected = try Self.alone(example)
+      try FakeLibraries.call("fake_nccl_drop_at_end", 1, in: .nccl)
+      defer { try? FakeLibraries.call("fake_nccl_drop_at_end", 0, in: .nccl) }
       let results = try libraries.run(example, ranks: 2) {
         ForgetfulDevice($0, forgetsToFollow: forgetsToFollow)
       }
