@@ -185,6 +185,16 @@ import Testing
     #expect(try read("d.gz", json).rows == [["x", "y"]])
   }
 
+  /// The format is told by what stands in the members together.
+  @Test(arguments: ["\n \n  [{\"a\": \"x\", \"b\": \"y\"}]", "a,b\nx,y\n", "\u{FEFF}a\tb\nx\ty\n"])
+  func gzipOfShortMembers(_ text: String) throws {
+    let members = Array(text.utf8).flatMap { Self.stored(String(decoding: [$0], as: UTF8.self)) }
+    #expect(try rows("plain", text) == [["x", "y"]])
+    if text.utf8.allSatisfy({ $0 < 0x80 }) { #expect(try read("d", members).rows == [["x", "y"]]) }
+    let pairs = Self.stored(String(text.prefix(2))) + Self.stored(String(text.dropFirst(2)))
+    #expect(try read("d", pairs).rows == [["x", "y"]])
+  }
+
   @Test func gzipThatIsBroken() throws {
     let stored = Self.stored("a,b\n1,2\n")
     for count in [2, 5, 12, stored.count - 1] {

@@ -99,10 +99,33 @@ import Testing
     "{{ 'a' | center(1000000000) }}", "{{ '%99999d' % 1 }}",
     "{{ ('a' * 9000000).replace('a', 'b' * 9000000) }}", "{{ '\\t' | indent(1000000000) }}",
     "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+    // Work that no statement shows: walks over values, searches, numbers of many digits.
+    "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x == ns.x }}",
+    "{% set ns = namespace(x=(1,)) %}{% for i in range(99) %}{% set ns.x = (ns.x, ns.x) %}{% endfor %}{{ {ns.x: 1} }}",
+    "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x < ns.x }}",
+    "{% set l = range(99999) | list %}{% for i in range(99999) %}{% if l | wordcount %}{% endif %}{% endfor %}",
+    "{% set a = 'a' * 99999 %}{% for i in range(99999) %}{% if (a + 'b') in a + a %}{% endif %}{% endfor %}",
+    "{% set a = 'a' * 999999 %}{% for i in range(99999) %}{% if a is lower %}{% endif %}{% endfor %}",
+    "{% for i in range(99999) %}{{ '%f' % 1e-300 }}{{ 1e-300 | round(2) }}{% endfor %}",
+    "{{ [[[1]]] | tojson(indent=9000000) }}",
   ])
   func templatesThatTakeTooMuchEnd(_ template: String) {
     let error = failure(template)
     #expect(error.contains("takes too much"), "\(error)")
+  }
+
+  /// What is not too much is quick, also where a plain search takes the square of the length.
+  @Test(.timeLimit(.minutes(1))) func searchesTakeLinearTime() throws {
+    let half = "{% set a = 'a' * 3000000 %}{% set b = 'a' * 1500000 %}"
+    for (expression, result) in [
+      ("(b + 'c') in a", "False"), ("a.find(b + 'c')", "-1"), ("a.rfind('c' + b)", "-1"),
+      ("a.count(b)", "2"), ("(a + 'c').find(b + 'c')", "1500000"),
+      ("('c' + a).rfind('c' + b)", "0"), ("a.split(b + 'c') | length", "1"),
+      ("a.replace(b, '') | length", "0"), ("'abcabd'.find('abd')", "3"),
+      ("'abcabcabd'.rfind('abc')", "3"), ("'ababab'.rpartition('abab')[0]", "ab"),
+    ] {
+      #expect(try render(half + "{{ \(expression) }}") == result, "\(expression)")
+    }
   }
 
   @Test func templatesThatNestTooDeepAreRefused() {

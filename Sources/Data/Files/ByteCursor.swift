@@ -10,13 +10,16 @@ struct ByteCursor {
   /// One row of more bytes than this is a mistake, for example a quote without its partner.
   static let rowByteLimit = 1 << 28
 
+  /// How much of its beginning tells a file's format.
+  private static let startByteCount = 1 << 16
+
   /// Begins after the byte order mark, where there is one.
   ///
   /// - Parameter source: has not been read from.
   /// - Throws: ``UserError`` when the file cannot be read or is UTF-16.
   init(_ source: DataBytes) throws(UserError) {
     self.source = source
-    while block.count < 3, let more = try source.next() { block += more }
+    while block.count < Self.startByteCount, let more = try source.next() { block += more }
     if block.starts(with: [0xEF, 0xBB, 0xBF]) { position = 3 }
     if block.starts(with: [0xFF, 0xFE]) || block.starts(with: [0xFE, 0xFF]) {
       throw UserError(
@@ -24,6 +27,9 @@ struct ByteCursor {
         fix: "convert it: iconv -f UTF-16 -t UTF-8")
     }
   }
+
+  /// What tells the file's format, before anything was taken.
+  var start: ArraySlice<UInt8> { block.prefix(Self.startByteCount)[position...] }
 
   var path: String { source.path }
   var isCompressed: Bool { source.isCompressed }

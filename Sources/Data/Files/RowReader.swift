@@ -39,8 +39,7 @@ enum FileFormat: String {
     if name.hasSuffix(".gz") { name.removeLast(3) }
     if name.hasSuffix(".csv") { return .csv }
     if name.hasSuffix(".tsv") || name.hasSuffix(".tab") { return .tsv }
-    let start = cursor.block[cursor.position...].prefix(1 << 16)
-    let text = start.drop { $0 == 0x20 || $0 == 0x09 || $0 == 0x0A || $0 == 0x0D }
+    let text = cursor.start.drop { $0 == 0x20 || $0 == 0x09 || $0 == 0x0A || $0 == 0x0D }
     guard let first = text.first else { return .jsonLines }
     if first == UInt8(ascii: "[") { return .jsonArray }
     if first == UInt8(ascii: "{") || name.hasSuffix(".json") || name.hasSuffix(".jsonl") {

@@ -43,4 +43,10 @@ enum JinjaLimits {
   static let valueDepth = 160
   /// As in jinja2's sandbox.
   static let rangeElements = 100_000
+
+  static func check(_ byteCount: Int) throws {
+    guard byteCount <= textBytes else {
+      throw JinjaError(.limit, "a text of more than \(textBytes) bytes")
+    }
+  }
 }

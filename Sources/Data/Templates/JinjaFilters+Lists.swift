@@ -12,12 +12,12 @@ struct JinjaListFilters {
         return iterator.next()
           ?? .undefined(JinjaUndefined(message: "No first item, sequence was empty."))
       }
-      return try elements(value).first
+      return try renderer.iterate(value).first
         ?? .undefined(JinjaUndefined(message: "No first item, sequence was empty."))
     case "last":
       _ = try call.bind(name, [])
       if case .iterator = value { throw JinjaError("'generator' object is not reversible") }
-      return try elements(value).last
+      return try renderer.iterate(value).last
         ?? .undefined(JinjaUndefined(message: "No last item, sequence was empty."))
     case "list":
       _ = try call.bind(name, [])
@@ -89,12 +89,12 @@ struct JinjaListFilters {
   private func join(_ value: JinjaValue, _ call: JinjaCall) throws -> JinjaValue {
     let values = try call.bind("join", ["d", "attribute"])
     let path = try path(values[1])
-    let separator = try values[0]?.pythonText() ?? ""
+    let separator = try values[0].map { try renderer.text($0) } ?? ""
     var bytes: [UInt8] = []
     for (index, element) in try elements(value).enumerated() {
       if index > 0 { bytes += separator.bytes }
-      bytes += try self.value(element, at: path).pythonText().bytes
-      guard bytes.count <= JinjaLimits.textBytes else { break }
+      bytes += try renderer.text(self.value(element, at: path)).bytes
+      try JinjaLimits.check(bytes.count)
     }
     return .text(try renderer.checked(JinjaText(bytes)))
   }
@@ -109,7 +109,7 @@ struct JinjaListFilters {
         elements(value).map { try self.value($0, at: path, default: values[1]) })
     }
     guard case .text(let name) = call.positional[0], JinjaFilter.names.contains(name.string) else {
-      let shown = try call.positional[0].pythonText().string
+      let shown = try renderer.text(call.positional[0]).string
       throw JinjaError("there is no filter '\(shown)'")
     }
     var inner = call
@@ -130,7 +130,7 @@ struct JinjaListFilters {
     }
     var test: String?
     if !inner.positional.isEmpty {
-      let given = try inner.positional.removeFirst().pythonText().string
+      let given = try renderer.text(inner.positional.removeFirst()).string
       guard JinjaTest.names.contains(given) else { throw JinjaError("there is no test '\(given)'") }
       test = given
     }
@@ -145,8 +145,9 @@ struct JinjaListFilters {
 
   // MARK: order
 
-  private func foldedCase(_ value: JinjaValue) -> JinjaValue {
+  private func foldedCase(_ value: JinjaValue) throws -> JinjaValue {
     guard case .text(let text) = value else { return value }
+    try renderer.charge(text.bytes.count / 16)
     return .text(JinjaText(JinjaTextMethods.cased(text.string, "lower")))
   }
 
@@ -157,8 +158,8 @@ struct JinjaListFilters {
     let order = try elements.indices.sorted { left, right in
       try renderer.charge()
       let (first, second) = reverse ? (right, left) : (left, right)
-      if try JinjaOperator.isLess(keys[first], keys[second]) { return true }
-      if try JinjaOperator.isLess(keys[second], keys[first]) { return false }
+      if try renderer.isLess(keys[first], keys[second]) { return true }
+      if try renderer.isLess(keys[second], keys[first]) { return false }
       return left < right
     }
     return order.map { elements[$0] }
@@ -171,7 +172,7 @@ struct JinjaListFilters {
     {
       try elements.map { element in
         let key = try self.value(element, at: path)
-        return isExact ? key : foldedCase(key)
+        return try isExact ? key : foldedCase(key)
       }
     }
     switch name {
@@ -196,7 +197,7 @@ struct JinjaListFilters {
       guard case .dictionary(let dictionary) = value else {
         throw JinjaError("dictsort needs a mapping, not \(value.typeName)")
       }
-      let by = try values[1]?.pythonText().string ?? "key"
+      let by = try values[1].map { try renderer.text($0).string } ?? "key"
       guard by == "key" || by == "value" else {
         throw JinjaError("You can only sort by either \"key\" or \"value\"")
       }
@@ -213,12 +214,12 @@ struct JinjaListFilters {
       func key(_ element: JinjaValue) throws -> JinjaValue {
         try self.value(element, at: path, default: values[1])
       }
-      let folded = try plain.map { isExact ? try key($0) : foldedCase(try key($0)) }
+      let folded = try plain.map { try isExact ? key($0) : foldedCase(key($0)) }
       let order = try sorted(plain.indices.map { .integer($0) }, reverse: false, by: folded)
         .compactMap(\.asInteger)
       var groups: [(key: JinjaValue, members: [JinjaValue])] = []
       for index in order {
-        if let last = groups.last, last.key.equals(folded[index]) {
+        if let last = groups.last, try renderer.areEqual(last.key, folded[index]) {
           groups[groups.count - 1].members.append(plain[index])
         } else {
           groups.append((folded[index], [plain[index]]))
@@ -240,6 +241,7 @@ struct JinjaListFilters {
       var result: [JinjaValue] = []
       let folded = try keys(plain, path(values[1]), values[0]?.isTrue ?? false)
       for (element, key) in zip(plain, folded) {
+        try renderer.charge(key.weight / 4)
         guard let hashed = JinjaKey(key) else {
           throw JinjaError("unhashable type: '\(key.typeName)'")
         }
@@ -257,8 +259,8 @@ struct JinjaListFilters {
       for index in plain.indices.dropFirst() {
         let isBetter =
           try name == "min"
-          ? JinjaOperator.isLess(folded[index], folded[best])
-          : JinjaOperator.isLess(folded[best], folded[index])
+          ? renderer.isLess(folded[index], folded[best])
+          : renderer.isLess(folded[best], folded[index])
         if isBetter { best = index }
       }
       return plain[best]

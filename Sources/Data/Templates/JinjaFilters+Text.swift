@@ -5,9 +5,18 @@ struct JinjaTextFilters {
   init(_ renderer: JinjaRenderer) { self.renderer = renderer }
 
   func apply(_ name: String, _ value: JinjaValue, _ call: JinjaCall) throws -> JinjaValue {
+    switch name {
+    case "indent": return .text(try indent(value, call))
+    case "truncate": return .text(try truncate(value, call))
+    case "urlencode":
+      _ = try call.bind(name, [])
+      return .text(try urlEncode(value))
+    default: break
+    }
+    let text = try renderer.text(value)
+    try renderer.charge(text.bytes.count / 16)
     func method(_ method: String, _ positional: [JinjaValue] = []) throws -> JinjaValue {
-      try JinjaTextMethods(value.pythonText(), renderer)
-        .call(method, JinjaCall(positional: positional))
+      try JinjaTextMethods(text, renderer).call(method, JinjaCall(positional: positional))
     }
     switch name {
     case "upper", "lower", "capitalize":
@@ -15,7 +24,7 @@ struct JinjaTextFilters {
       return try method(name)
     case "title":
       _ = try call.bind(name, [])
-      return .text(try renderer.checked(title(value.pythonText())))
+      return .text(try renderer.checked(title(text)))
     case "trim":
       let characters = try call.bind(name, ["chars"])[0]
       return try method("strip", characters.map { [$0] } ?? [])
@@ -23,16 +32,16 @@ struct JinjaTextFilters {
       return try method("center", [call.bind(name, ["width"])[0] ?? .integer(80)])
     case "string":
       _ = try call.bind(name, [])
-      return .text(try value.pythonText())
+      return .text(text)
     case "safe":
       _ = try call.bind(name, [])
-      return .text(JinjaText(try value.pythonText().bytes, isSafe: true))
+      return .text(JinjaText(text.bytes, isSafe: true))
     case "escape", "e":
       _ = try call.bind(name, [])
-      return .text(try renderer.checked(value.pythonText().escaped))
+      return .text(try renderer.checked(text.escaped))
     case "forceescape":
       _ = try call.bind(name, [])
-      return .text(try renderer.checked(JinjaText(value.pythonText().bytes).escaped))
+      return .text(try renderer.checked(JinjaText(text.bytes).escaped))
     case "replace":
       let values = try call.bind(name, ["old", "new", "count"], required: 2)
       let count: Int
@@ -46,8 +55,8 @@ struct JinjaTextFilters {
       }
       return .text(
         try JinjaTextMethods.replace(
-          value.pythonText(), (values[0] ?? .none).pythonText(), (values[1] ?? .none).pythonText(),
-          count, renderer))
+          text, renderer.text(values[0] ?? .none), renderer.text(values[1] ?? .none), count,
+          renderer))
     case "format":
       guard call.named.isEmpty || call.positional.isEmpty else {
         throw JinjaError("format takes positional or named arguments, not both")
@@ -58,15 +67,10 @@ struct JinjaTextFilters {
         for (name, value) in call.named { try dictionary.set(.text(name), value) }
         arguments = .dictionary(dictionary)
       }
-      return .text(try JinjaFormat.percent(value.pythonText(), arguments, renderer))
-    case "indent": return .text(try indent(value, call))
-    case "truncate": return .text(try truncate(value, call))
-    case "wordcount":
-      _ = try call.bind(name, [])
-      return .integer(try wordCount(value.pythonText()))
+      return .text(try JinjaFormat.percent(text, arguments, renderer))
     default:
       _ = try call.bind(name, [])
-      return .text(try urlEncode(value))
+      return .integer(wordCount(text))
     }
   }
 
@@ -106,9 +110,9 @@ struct JinjaTextFilters {
         if indentsBlank || !line.isEmpty { result += indentation }
       }
       result += line
-      try renderer.checkSize(result.count)
+      try JinjaLimits.check(result.count)
     }
-    return JinjaText(result, isSafe: text.isSafe)
+    return try renderer.checked(JinjaText(result, isSafe: text.isSafe))
   }
 
   private func truncate(_ value: JinjaValue, _ call: JinjaCall) throws -> JinjaText {
@@ -116,7 +120,8 @@ struct JinjaTextFilters {
     guard case .text(let text) = value, let length = (values[0] ?? .integer(255)).asInteger,
       let leeway = (values[3] ?? .integer(5)).asInteger
     else { throw JinjaError("truncate needs a text and integers") }
-    let end = try values[2]?.pythonText() ?? "..."
+    try renderer.charge(text.bytes.count / 16)
+    let end = try values[2].map { try renderer.text($0) } ?? "..."
     guard length >= end.count, leeway >= 0 else {
       throw JinjaError("truncate's length is shorter than its end")
     }
@@ -142,7 +147,7 @@ struct JinjaTextFilters {
   private func urlEncode(_ value: JinjaValue) throws -> JinjaText {
     func quoted(_ value: JinjaValue, keepsSlash: Bool) throws -> String {
       var result = ""
-      for byte in try value.pythonText().bytes {
+      for byte in try renderer.text(value).bytes {
         let scalar = Unicode.Scalar(byte)
         let isPlain =
           byte < 0x80
@@ -155,11 +160,12 @@ struct JinjaTextFilters {
     }
     switch value {
     case .dictionary(let dictionary):
-      return JinjaText(
-        try dictionary.entries.map { entry in
-          try quoted(entry.key, keepsSlash: false) + "="
-            + quoted(entry.value, keepsSlash: false)
-        }.joined(separator: "&"))
+      return try renderer.checked(
+        JinjaText(
+          dictionary.entries.map { entry in
+            try quoted(entry.key, keepsSlash: false) + "="
+              + quoted(entry.value, keepsSlash: false)
+          }.joined(separator: "&")))
     case .list, .tuple: throw JinjaError("urlencode of a list is not supported")
     default: return try renderer.checked(JinjaText(quoted(value, keepsSlash: true)))
     }

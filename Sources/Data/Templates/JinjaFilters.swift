@@ -38,7 +38,7 @@ enum JinjaFilter {
       return .integer(try length(value))
     case "attr":
       let attribute = try call.bind(name, ["name"], required: 1)[0] ?? .none
-      let text = try attribute.pythonText().string
+      let text = try renderer.text(attribute).string
       if case .undefined(let undefined) = value { throw JinjaError(undefined.message) }
       return try renderer.ownAttribute(value, text)
         ?? .undefined(
@@ -57,12 +57,14 @@ enum JinjaFilter {
         : .integer(number)
     case "int":
       if case .undefined(let undefined) = value { throw JinjaError(undefined.message) }
+      try renderer.charge(value.weight)
       return try integer(value, call)
     case "float":
       if case .undefined(let undefined) = value { throw JinjaError(undefined.message) }
+      try renderer.charge(value.weight)
       let fallback = try call.bind(name, ["default"])[0] ?? .float(0)
       return float(value).map { .float($0) } ?? fallback
-    default: return try rounded(value, call)
+    default: return try rounded(value, call, renderer)
     }
   }
 
@@ -106,6 +108,7 @@ enum JinjaFilter {
       json.itemSeparator = item.string
       json.keySeparator = key.string
     }
+    try renderer.charge(json.sortsKeys ? 8 * value.weight : value.weight)
     return .text(try renderer.checked(json.write(value)))
   }
 
@@ -185,9 +188,11 @@ enum JinjaFilter {
     return .integer(result)
   }
 
-  private static func rounded(_ value: JinjaValue, _ call: JinjaCall) throws -> JinjaValue {
+  private static func rounded(_ value: JinjaValue, _ call: JinjaCall, _ renderer: JinjaRenderer)
+    throws -> JinjaValue
+  {
     let values = try call.bind("round", ["precision", "method"])
-    let method = try values[1]?.pythonText().string ?? "common"
+    let method = try values[1].map { try renderer.text($0).string } ?? "common"
     guard ["common", "ceil", "floor"].contains(method) else {
       throw JinjaError("round's method must be common, ceil or floor")
     }
@@ -205,7 +210,7 @@ enum JinjaFilter {
         throw JinjaError("round to a negative precision is not supported")
       }
       // Python rounds the exact value, halves to even.
-      let text = try JinjaFormat.fixed(number.magnitude, digits: precision)
+      let text = try JinjaFormat.fixed(number.magnitude, digits: precision, renderer)
       return .float((number.sign == .minus ? -1 : 1) * (Double(text) ?? number))
     }
     let scale = pow(10, Double(precision))

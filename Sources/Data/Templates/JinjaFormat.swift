@@ -16,9 +16,11 @@ enum JinjaFormat {
     throws -> JinjaText
   {
     if format.isSafe { throw JinjaError("% on a text marked with safe is not supported") }
+    try renderer.charge(format.bytes.count / 16)
     var values: [JinjaValue]
     var isTuple = false
     if case .tuple(let list) = arguments {
+      try renderer.charge(list.elements.count)
       values = list.elements
       isTuple = true
     } else {
@@ -61,8 +63,10 @@ enum JinjaFormat {
         }
         value = next
       }
-      result += try text(value, conversion)
-      try renderer.checkSize(result.utf8.count)
+      let part = try text(value, conversion, renderer)
+      result += part
+      try renderer.checkSize(part.utf8.count)
+      try JinjaLimits.check(result.utf8.count)
     }
     // Python takes whatever has elements for a mapping, which need not be used up.
     switch arguments {
@@ -107,12 +111,19 @@ enum JinjaFormat {
     return conversion
   }
 
-  private static func text(_ value: JinjaValue, _ conversion: Conversion) throws -> String {
+  private static func text(
+    _ value: JinjaValue, _ conversion: Conversion, _ renderer: JinjaRenderer
+  ) throws -> String {
     var sign = ""
     var body: String
     switch conversion.kind {
     case "s", "r":
-      body = try conversion.kind == "s" ? value.pythonText().string : value.representation()
+      if conversion.kind == "s" {
+        body = try renderer.text(value).string
+      } else {
+        try renderer.charge(value.weight)
+        body = try value.representation()
+      }
       if let precision = conversion.precision {
         body = String(String.UnicodeScalarView(body.unicodeScalars.prefix(precision)))
       }
@@ -135,7 +146,7 @@ enum JinjaFormat {
       guard let number = value.asDouble else {
         throw JinjaError("must be real number, not \(value.typeName)")
       }
-      body = try fixed(number.magnitude, digits: conversion.precision ?? 6)
+      body = try fixed(number.magnitude, digits: conversion.precision ?? 6, renderer)
       sign = number.sign == .minus ? "-" : ""
     default:
       throw JinjaError("the format %\(conversion.kind) is not supported")
@@ -165,10 +176,13 @@ enum JinjaFormat {
   }
 
   /// A positive number with so many decimals, rounded to even from its exact value, as C does.
-  static func fixed(_ number: Double, digits: Int) throws -> String {
+  static func fixed(_ number: Double, digits: Int, _ renderer: JinjaRenderer) throws -> String {
     if number.isNaN { return "nan" }
     if number.isInfinite { return "inf" }
     guard digits <= 1100 else { throw JinjaError(.limit, "more than 1100 decimals") }
+    // Its digits times its bits behind or before the point.
+    let bits = number == 0 ? 0 : Int(number.exponent.magnitude) + 52
+    try renderer.charge(bits * bits / 64 + digits / 16)
     let decimal = ExactDecimal(number)
     return decimal.text(digits: digits)
   }
@@ -177,6 +191,7 @@ enum JinjaFormat {
   static func braces(_ format: JinjaText, _ call: JinjaCall, _ renderer: JinjaRenderer) throws
     -> JinjaText
   {
+    try renderer.charge(format.bytes.count / 16)
     var result = ""
     var automatic = 0
     var rest = format.scalars[...]
@@ -206,8 +221,10 @@ enum JinjaFormat {
         guard let value else {
           throw JinjaError("format() has no argument for the replacement field {\(field)}")
         }
-        result += try value.pythonText().string
-        try renderer.checkSize(result.utf8.count)
+        let part = try renderer.text(value)
+        result += part.string
+        try renderer.checkSize(part.bytes.count)
+        try JinjaLimits.check(result.utf8.count)
       default: result.unicodeScalars.append(scalar)
       }
     }

@@ -26,13 +26,14 @@ enum JinjaFunction {
       return .dictionary(dictionary)
     case "raise_exception":
       let message = try call.bind(name, ["message"], required: 1)[0] ?? .none
-      throw JinjaError(.raised, try message.pythonText().string)
+      throw JinjaError(.raised, try renderer.text(message).string)
     default:
       let format = try call.bind(name, ["format"], required: 1)[0] ?? .none
       guard case .text(let text) = format else {
         throw JinjaError("strftime_now() needs a text, not \(format.typeName)")
       }
-      return .text(try renderer.date.formatted(text.string))
+      try renderer.charge(text.bytes.count / 16)
+      return .text(try renderer.checked(renderer.date.formatted(text.string)))
     }
   }
 
@@ -80,7 +81,9 @@ enum JinjaFunction {
         return (pair[0], pair[1])
       }
     }
-    return result + call.named.map { (.text($0.name), $0.value) }
+    result += call.named.map { (.text($0.name), $0.value) }
+    for (key, _) in result { try renderer.charge(key.weight) }
+    return result
   }
 }
 

@@ -25,9 +25,7 @@ struct JinjaJSON {
   }
 
   private mutating func append(_ value: JinjaValue, level: Int) throws {
-    guard text.count <= JinjaLimits.textBytes else {
-      throw JinjaError(.limit, "a text of more than \(JinjaLimits.textBytes) bytes")
-    }
+    try JinjaLimits.check(text.count)
     switch value {
     case .none: put("null")
     case .bool(let flag): put(flag ? "true" : "false")
@@ -62,7 +60,9 @@ struct JinjaJSON {
     _ body: (inout JinjaJSON, Int) throws -> Void
   ) throws {
     put(open)
+    let margin = (indent?.utf8.count ?? 0) * (level + 1)
     for index in 0..<count {
+      try JinjaLimits.check(text.count + margin + itemSeparator.utf8.count)
       if index > 0 { put(itemSeparator) }
       if let indent { put("\n" + String(repeating: indent, count: level + 1)) }
       try body(&self, index)

@@ -38,8 +38,8 @@ enum JinjaMethods {
     case .loop(let loop):
       guard method.name == "cycle" else {
         let values = try renderer.list(call.positional)
-        let isSame = loop.lastChecked.map {
-          JinjaValue.tuple($0).equals(.tuple(values))
+        let isSame = try loop.lastChecked.map {
+          try renderer.areEqual(.tuple($0), .tuple(values))
         }
         loop.lastChecked = values
         return .bool(isSame != true)
@@ -59,6 +59,7 @@ enum JinjaMethods {
       guard call.named.isEmpty else { throw JinjaError("get() takes no keyword arguments") }
       let values = try call.bind(name, ["key", "default"], required: 1)
       let key = values[0] ?? .none
+      try renderer.charge(key.weight / 4)
       guard JinjaKey(key) != nil || key.isUndefined else {
         throw JinjaError("unhashable type: '\(key.typeName)'")
       }
@@ -93,10 +94,11 @@ enum JinjaMethods {
       return isList ? .list(list) : .tuple(list)
     case "count":
       let value = try call.bind(name, ["value"], required: 1)[0] ?? .none
-      return .integer(list.elements.count { $0.equals(value) })
+      return .integer(try list.elements.count { try renderer.areEqual($0, value) })
     default:
       let value = try call.bind(name, ["value"], required: 1)[0] ?? .none
-      guard let index = list.elements.firstIndex(where: { $0.equals(value) }) else {
+      guard let index = try list.elements.firstIndex(where: { try renderer.areEqual($0, value) })
+      else {
         throw JinjaError("the value is not in the \(isList ? "list" : "tuple")")
       }
       return .integer(index)

@@ -185,29 +185,16 @@ extension JinjaOperator {
 extension JinjaComparison {
   func holds(_ left: JinjaValue, _ right: JinjaValue, _ renderer: JinjaRenderer) throws -> Bool {
     switch self {
-    case .equal:
-      try Self.chargeComparison(left, renderer)
-      return left.equals(right)
-    case .notEqual:
-      try Self.chargeComparison(left, renderer)
-      return !left.equals(right)
-    case .less: return try JinjaOperator.isLess(left, right)
-    case .greater: return try JinjaOperator.isLess(right, left)
+    case .equal: return try renderer.areEqual(left, right)
+    case .notEqual: return !(try renderer.areEqual(left, right))
+    case .less: return try renderer.isLess(left, right)
+    case .greater: return try renderer.isLess(right, left)
     case .lessOrEqual:
-      return try JinjaOperator.isLess(left, right) || left.equals(right)
+      return try renderer.isLess(left, right) || renderer.areEqual(left, right)
     case .greaterOrEqual:
-      return try JinjaOperator.isLess(right, left) || left.equals(right)
+      return try renderer.isLess(right, left) || renderer.areEqual(left, right)
     case .isIn: return try Self.contains(right, left, renderer)
     case .isNotIn: return !(try Self.contains(right, left, renderer))
-    }
-  }
-
-  private static func chargeComparison(_ value: JinjaValue, _ renderer: JinjaRenderer) throws {
-    switch value {
-    case .text(let text): try renderer.charge(text.bytes.count / 64)
-    case .list(let list), .tuple(let list): try renderer.charge(list.elements.count)
-    case .dictionary(let dictionary): try renderer.charge(dictionary.entries.count)
-    default: break
     }
   }
 
@@ -225,6 +212,7 @@ extension JinjaComparison {
       try renderer.charge(text.bytes.count / 16)
       return text.firstIndex(of: part) != nil
     case .dictionary(let dictionary):
+      try renderer.charge(value.weight / 4)
       guard JinjaKey(value) != nil || value.isUndefined else {
         throw JinjaError("unhashable type: '\(value.typeName)'")
       }
@@ -234,7 +222,7 @@ extension JinjaComparison {
     default:
       let elements = try renderer.iterate(container)
       try renderer.charge(elements.count)
-      return elements.contains { $0.equals(value) }
+      return try elements.contains { try renderer.areEqual($0, value) }
     }
   }
 }

@@ -7,7 +7,7 @@ extension JinjaRenderer {
     case .integer(let number): return .integer(number)
     case .float(let number): return .float(number)
     case .text(let text): return .text(text)
-    case .name(let symbol): return name(symbol, scope)
+    case .name(let symbol): return try name(symbol, scope)
     default:
       return try nested(expression.line) {
         try charge()
@@ -16,8 +16,8 @@ extension JinjaRenderer {
     }
   }
 
-  private func name(_ symbol: Int, _ scope: JinjaScope) -> JinjaValue {
-    if let value = scope.value(symbol) { return value }
+  private func name(_ symbol: Int, _ scope: JinjaScope) throws -> JinjaValue {
+    if let value = try look(symbol, scope) { return value }
     let name = program.names[symbol]
     return JinjaFunction.names.contains(name)
       ? .function(name) : .undefined(JinjaUndefined(message: "'\(name)' is undefined"))
@@ -33,7 +33,9 @@ extension JinjaRenderer {
     case .dictionary(let entries):
       var dictionary = JinjaDictionary()
       for (key, value) in entries {
-        try dictionary.set(evaluate(key, scope), evaluate(value, scope))
+        let key = try evaluate(key, scope)
+        try charge(key.weight)
+        try dictionary.set(key, evaluate(value, scope))
       }
       return .dictionary(dictionary)
     case .attribute(let object, let name): return try attribute(evaluate(object, scope), name)
@@ -72,6 +74,7 @@ extension JinjaRenderer {
     case .arithmetic(let kind, let left, let right):
       return try kind.apply(evaluate(left, scope), evaluate(right, scope), self)
     case .comparison(let first, let operands):
+      try charge(operands.count / 4)
       var left = try evaluate(first, scope)
       for (comparison, operand) in operands {
         let right = try evaluate(operand, scope)
@@ -82,10 +85,11 @@ extension JinjaRenderer {
     case .concatenation(let parts):
       var bytes: [UInt8] = []
       for part in parts {
-        bytes += try evaluate(part, scope).pythonText().bytes
-        try checkSize(bytes.count)
+        bytes += try text(evaluate(part, scope)).bytes
+        try JinjaLimits.check(bytes.count)
       }
-      return .text(JinjaText(bytes))
+      try charge(parts.count / 4)
+      return .text(try checked(JinjaText(bytes)))
     case .conditional(let test, let then, let otherwise):
       if try evaluate(test, scope).isTrue { return try evaluate(then, scope) }
       return try otherwise.map { try evaluate($0, scope) }
@@ -129,6 +133,7 @@ extension JinjaRenderer {
 
   func arguments(_ arguments: JinjaArguments, _ scope: JinjaScope) throws -> JinjaCall {
     var call = JinjaCall()
+    try charge((arguments.positional.count + arguments.named.count) / 4)
     call.positional = try arguments.positional.map { try evaluate($0, scope) }
     for (name, value) in arguments.named {
       guard !call.named.contains(where: { $0.name == name }) else {
@@ -136,11 +141,16 @@ extension JinjaRenderer {
       }
       call.named.append((name, try evaluate(value, scope)))
     }
-    if let spread = arguments.spread { call.positional += try iterate(evaluate(spread, scope)) }
+    if let spread = arguments.spread {
+      let elements = try iterate(evaluate(spread, scope))
+      try charge(elements.count)
+      call.positional += elements
+    }
     if let spread = arguments.namedSpread {
       guard case .dictionary(let dictionary) = try evaluate(spread, scope) else {
         throw JinjaError("what follows ** in a call is no mapping")
       }
+      try charge(dictionary.entries.count)
       for (key, value) in dictionary.entries {
         guard case .text(let name) = key else { throw JinjaError("keywords must be strings") }
         call.named.append((name.string, value))
@@ -182,7 +192,9 @@ extension JinjaRenderer {
   func item(_ object: JinjaValue, _ index: JinjaValue) throws -> JinjaValue {
     switch object {
     case .undefined(let undefined): throw JinjaError(undefined.message)
-    case .dictionary(let dictionary): if let value = dictionary[index] { return value }
+    case .dictionary(let dictionary):
+      try charge(index.weight / 4)
+      if let value = dictionary[index] { return value }
     case .list(let list), .tuple(let list), .group(let list):
       if let position = position(index, count: list.elements.count) {
         return list.elements[position]
@@ -199,6 +211,7 @@ extension JinjaRenderer {
     if case .text(let name) = index, let value = try ownAttribute(object, name.string) {
       return value
     }
+    try charge(index.weight / 4)
     return missing(object, index)
   }
 
@@ -250,7 +263,11 @@ extension JinjaRenderer {
       step > 0
       ? (stop > start ? (stop - start - 1) / step + 1 : 0)
       : (start > stop ? (start - stop - 1) / Int(min(step.magnitude, UInt(Int.max))) + 1 : 0)
-    try charge(count)
+    switch object {
+    case .text(let text): try charge(step == 1 ? text.bytes.count / 16 : count)
+    case .range: break
+    default: try charge(length)
+    }
     func pick<Element>(_ elements: [Element]) -> [Element] {
       (0..<length).map { elements[start + $0 * step] }
     }

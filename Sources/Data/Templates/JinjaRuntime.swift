@@ -5,6 +5,9 @@ final class JinjaScope {
 
   init(parent: JinjaScope?) { self.parent = parent }
 
+  /// How many names it gives values.
+  var count: Int { values.count }
+
   func set(_ symbol: Int, _ value: JinjaValue) {
     if let index = values.firstIndex(where: { $0.symbol == symbol }) {
       values[index].value = value
@@ -13,13 +16,18 @@ final class JinjaScope {
     }
   }
 
-  func value(_ symbol: Int) -> JinjaValue? {
+  /// The value of a name, and how many names and blocks were looked at.
+  func value(_ symbol: Int) -> (value: JinjaValue?, lookCount: Int) {
     var scope: JinjaScope? = self
+    var lookCount = 0
     while let current = scope {
-      if let found = current.values.first(where: { $0.symbol == symbol }) { return found.value }
+      if let index = current.values.firstIndex(where: { $0.symbol == symbol }) {
+        return (current.values[index].value, lookCount + index)
+      }
+      lookCount += 1 + current.values.count
       scope = current.parent
     }
-    return nil
+    return (nil, lookCount)
   }
 
   /// Ends circles of macros and the scopes that hold them.
@@ -157,7 +165,7 @@ final class JinjaRenderer {
     for (name, value) in variables { bind(name, value, in: root) }
     defer {
       for scope in circles + [root] { scope.removeAll() }
-      for namespace in namespaces { namespace.attributes = [] }
+      for namespace in namespaces { namespace.removeAll() }
     }
     _ = try execute(program.body, root)
     return sinks[0]
@@ -213,6 +221,32 @@ final class JinjaRenderer {
     return try checked(JinjaText(sinks.removeLast()))
   }
 
+  /// The value of a name, for which long ways are paid.
+  func look(_ symbol: Int, _ scope: JinjaScope) throws -> JinjaValue? {
+    let (value, lookCount) = scope.value(symbol)
+    try charge(lookCount / 16)
+    return value
+  }
+
+  /// Python's `str` of a value. Making it is paid for; who reads a text that was there pays then.
+  func text(_ value: JinjaValue) throws -> JinjaText {
+    if case .text(let text) = value { return text }
+    try charge(value.weight)
+    return try checked(value.pythonText())
+  }
+
+  /// Whether two values are equal as Python's `==` tells, paid for.
+  func areEqual(_ left: JinjaValue, _ right: JinjaValue) throws -> Bool {
+    try charge(min(left.weight, right.weight) / 4)
+    return left.equals(right)
+  }
+
+  /// Python's `<`, paid for.
+  func isLess(_ left: JinjaValue, _ right: JinjaValue) throws -> Bool {
+    try charge(min(left.weight, right.weight) / 4)
+    return try JinjaOperator.isLess(left, right)
+  }
+
   /// A text that is not too long, and paid for.
   func checked(_ text: JinjaText) throws -> JinjaText {
     try checkSize(text.bytes.count)
@@ -220,9 +254,7 @@ final class JinjaRenderer {
   }
 
   func checkSize(_ byteCount: Int) throws {
-    guard byteCount <= JinjaLimits.textBytes else {
-      throw JinjaError(.limit, "a text of more than \(JinjaLimits.textBytes) bytes")
-    }
+    try JinjaLimits.check(byteCount)
     try charge(byteCount / 16)
   }
 
@@ -254,7 +286,7 @@ extension JinjaRenderer {
   private func execute(_ statement: JinjaStatement, _ scope: JinjaScope) throws -> Flow {
     switch statement.form {
     case .data(let text): try write(text)
-    case .output(let expression): try write(evaluate(expression, scope).pythonText())
+    case .output(let expression): try write(text(evaluate(expression, scope)))
     case .set(let target, let expression):
       try assign(target, evaluate(expression, scope), scope)
     case .setBlock(let target, let filter, let body):
@@ -276,11 +308,11 @@ extension JinjaRenderer {
       guard case .call(let callee, let arguments) = expression.form else { return .next }
       var call = try self.arguments(arguments, scope)
       call.named.append(("caller", .macro(JinjaMacro(definition, scope))))
-      try write(self.call(evaluate(callee, scope), call).pythonText())
+      try write(text(self.call(evaluate(callee, scope), call)))
     case .filter(let filter, let body):
       let inner = JinjaScope(parent: scope)
       let text = try capture { _ = try execute(body, inner) }
-      try write(apply(filter, to: .text(text), scope).pythonText())
+      try write(self.text(apply(filter, to: .text(text), scope)))
     case .with(let assignments, let body):
       let inner = JinjaScope(parent: scope)
       for (target, value) in assignments { try assign(target, evaluate(value, scope), inner) }
@@ -323,9 +355,11 @@ extension JinjaRenderer {
 
   private func assign(_ target: JinjaTarget, _ value: JinjaValue, _ scope: JinjaScope) throws {
     switch target {
-    case .name(let symbol): scope.set(symbol, value)
+    case .name(let symbol):
+      try charge(scope.count / 16)
+      scope.set(symbol, value)
     case .attribute(let symbol, let name):
-      guard case .namespace(let namespace) = scope.value(symbol) else {
+      guard case .namespace(let namespace) = try look(symbol, scope) else {
         throw JinjaError(
           "'\(program.names[symbol])' is no namespace, so '\(name)' of it cannot be set")
       }
@@ -346,7 +380,9 @@ extension JinjaRenderer {
     case .undefined: return []
     case .list(let list), .tuple(let list), .view(_, let list), .group(let list):
       return list.elements
-    case .dictionary(let dictionary): return dictionary.entries.map(\.key)
+    case .dictionary(let dictionary):
+      try charge(dictionary.entries.count)
+      return dictionary.entries.map(\.key)
     case .text(let text):
       try charge(text.count)
       return text.characters.map { .text($0) }
@@ -355,6 +391,7 @@ extension JinjaRenderer {
       return range.values
     case .iterator(let iterator): return iterator.takeAll()
     case .loop(let loop):
+      try charge(loop.elements.count)
       return Array(loop.elements[min(loop.index + 1, loop.elements.count)...])
     default: throw JinjaError("'\(value.typeName)' object is not iterable")
     }

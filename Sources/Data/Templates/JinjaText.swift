@@ -55,28 +55,12 @@ struct JinjaText: Hashable, Sendable, ExpressibleByStringLiteral, Comparable {
 
   /// Where `pattern` begins first at or after a byte; nil where it does not.
   func firstIndex(of pattern: JinjaText, from start: Int = 0, to end: Int? = nil) -> Int? {
-    let needle = pattern.bytes
-    let end = end ?? bytes.count
-    guard let first = needle.first else { return start <= end ? start : nil }
-    var position = start
-    while position + needle.count <= end {
-      if bytes[position] == first, bytes[position..<position + needle.count].elementsEqual(needle) {
-        return position
-      }
-      position += 1
-    }
-    return nil
+    JinjaTextSearch(pattern).first(in: bytes, from: start, to: end)
   }
 
   /// Where `pattern` begins last before a byte.
   func lastIndex(of pattern: JinjaText, to end: Int? = nil) -> Int? {
-    let needle = pattern.bytes
-    var position = (end ?? bytes.count) - needle.count
-    while position >= 0 {
-      if bytes[position..<position + needle.count].elementsEqual(needle) { return position }
-      position -= 1
-    }
-    return nil
+    JinjaTextSearch(pattern).last(in: bytes, to: end)
   }
 
   func hasPrefix(_ prefix: JinjaText) -> Bool { bytes.starts(with: prefix.bytes) }

@@ -99,9 +99,9 @@ struct JinjaTextMethods {
         }
         if index > 0 { bytes += text.bytes }
         bytes += part.bytes
-        try renderer.checkSize(bytes.count)
+        try JinjaLimits.check(bytes.count)
       }
-      return .text(JinjaText(bytes))
+      return .text(try renderer.checked(JinjaText(bytes)))
     case "format": return .text(try JinjaFormat.braces(text, call, renderer))
     case "find", "rfind", "index", "rindex", "count": return try search(name, call)
     case "center", "ljust", "rjust", "zfill": return try padded(name, call)
@@ -228,18 +228,19 @@ struct JinjaTextMethods {
           rest -= 1
         }
         bytes += character.bytes
-        try renderer.checkSize(bytes.count)
+        try JinjaLimits.check(bytes.count)
       }
       if rest > 0 { bytes += new.bytes }
       return try renderer.checked(JinjaText(bytes))
     }
     var bytes: [UInt8] = []
     var position = 0
-    while rest > 0, let found = text.firstIndex(of: old, from: position) {
+    let search = JinjaTextSearch(old)
+    while rest > 0, let found = search.first(in: text.bytes, from: position) {
       bytes += text.bytes[position..<found]
       bytes += new.bytes
       try renderer.charge()
-      guard bytes.count <= JinjaLimits.textBytes else { break }
+      try JinjaLimits.check(bytes.count)
       position = found + old.bytes.count
       rest -= 1
     }
@@ -256,6 +257,7 @@ struct JinjaTextMethods {
       part = text.slice(range)
     }
     var candidates = [values[0] ?? .none]
+    try renderer.charge(candidates[0].weight / 4)
     if case .tuple(let list)? = values[0] { candidates = list.elements }
     return .bool(
       try candidates.contains { candidate in
@@ -292,7 +294,8 @@ struct JinjaTextMethods {
       var count = 0
       var position = text.byteOffset(ofScalar: range.lowerBound)
       let end = text.byteOffset(ofScalar: range.upperBound)
-      while let found = text.firstIndex(of: part, from: position, to: end) {
+      let search = JinjaTextSearch(part)
+      while let found = search.first(in: text.bytes, from: position, to: end) {
         count += 1
         position = found + part.bytes.count
       }
@@ -346,10 +349,12 @@ struct JinjaTextMethods {
     let size = try Self.integer(call.bind("expandtabs", ["tabsize"])[0], "expandtabs") ?? 8
     var result = String.UnicodeScalarView()
     var column = 0
+    var byteCount = text.bytes.count
     for scalar in text.scalars {
       if scalar == "\t" {
         let count = size > 0 ? size - column % size : 0
-        try renderer.checkSize(result.count + count)
+        byteCount += count
+        try JinjaLimits.check(byteCount)
         result.append(contentsOf: repeatElement(" ", count: count))
         column += count
       } else {
@@ -372,16 +377,17 @@ extension JinjaTextMethods {
     guard !separator.isEmpty else { throw JinjaError("empty separator") }
     let bytes = text.bytes
     var parts: [ArraySlice<UInt8>] = []
+    let search = JinjaTextSearch(separator)
     if name == "split" {
       var position = 0
-      while parts.count < count, let found = text.firstIndex(of: separator, from: position) {
+      while parts.count < count, let found = search.first(in: bytes, from: position) {
         parts.append(bytes[position..<found])
         position = found + separator.bytes.count
       }
       parts.append(bytes[position...])
     } else {
       var end = bytes.count
-      while parts.count < count, let found = text.lastIndex(of: separator, to: end) {
+      while parts.count < count, let found = search.last(in: bytes, to: end) {
         parts.append(bytes[(found + separator.bytes.count)..<end])
         end = found
       }

@@ -37,6 +37,23 @@ enum JinjaValue {
     }
   }
 
+  /// How much work it is to walk over the whole value: one for each part and for 16 bytes of text.
+  /// Parts that stand in several places count in each, so that a small value may weigh very much.
+  var weight: Int {
+    switch self {
+    case .text(let text): 1 + text.bytes.count / 16
+    case .list(let list), .tuple(let list), .group(let list): list.weight
+    // Views are compared each element with each.
+    case .view(_, let list): Self.bounded(list.weight * (1 + list.elements.count / 16))
+    case .dictionary(let dictionary): dictionary.weight
+    case .method(let method): method.receiver.weight
+    default: 1
+    }
+  }
+
+  /// Keeps weights far from overflow, and far above what may be done.
+  static func bounded(_ weight: Int) -> Int { min(weight, 1 << 40) }
+
   static func text(_ text: String) -> JinjaValue { .text(JinjaText(text)) }
 }
 
@@ -46,14 +63,16 @@ struct JinjaUndefined {
   var message: String
 }
 
-/// Elements with the depth of the deepest.
+/// Elements with the depth of the deepest and the weight of all.
 struct JinjaList {
   let elements: [JinjaValue]
   let depth: Int
+  let weight: Int
 
   init(_ elements: [JinjaValue]) throws {
     self.elements = elements
     depth = 1 + (elements.lazy.map(\.depth).max() ?? 0)
+    weight = elements.reduce(1) { JinjaValue.bounded($0 + $1.weight) }
     guard depth <= JinjaLimits.valueDepth else {
       throw JinjaError(.limit, "values nest deeper than \(JinjaLimits.valueDepth) levels")
     }
@@ -66,6 +85,7 @@ struct JinjaList {
   private init(unchecked elements: [JinjaValue]) {
     self.elements = elements
     depth = 1
+    weight = 1
   }
 }
 
@@ -106,19 +126,13 @@ final class JinjaIterator {
 
 /// A mutable object of a template; the only one that `set` may write to.
 final class JinjaNamespace {
-  var attributes: [(name: String, value: JinjaValue)] = []
+  private var attributes: [ExactString: JinjaValue] = [:]
 
-  func value(_ name: String) -> JinjaValue? {
-    attributes.first { ExactString($0.name) == ExactString(name) }?.value
-  }
+  func value(_ name: String) -> JinjaValue? { attributes[ExactString(name)] }
+  func set(_ name: String, _ value: JinjaValue) { attributes[ExactString(name)] = value }
 
-  func set(_ name: String, _ value: JinjaValue) {
-    if let index = attributes.firstIndex(where: { ExactString($0.name) == ExactString(name) }) {
-      attributes[index].value = value
-    } else {
-      attributes.append((name, value))
-    }
-  }
+  /// Ends circles of namespaces and what they hold.
+  func removeAll() { attributes = [:] }
 }
 
 /// Python's `range`.
@@ -135,8 +149,12 @@ struct JinjaRange {
 /// Key and value pairs in the order of their insertion.
 struct JinjaDictionary {
   private(set) var entries: [(key: JinjaValue, value: JinjaValue)] = []
+  /// Of the entries, one by one, as long as they are few.
+  private var keys: [JinjaKey] = []
+  /// Of the entries, when they are many.
   private var index: [JinjaKey: Int] = [:]
   private(set) var depth = 1
+  private(set) var weight = 1
 
   private static let smallCount = 8
 
@@ -144,7 +162,7 @@ struct JinjaDictionary {
 
   private func position(_ key: JinjaKey) -> Int? {
     guard index.isEmpty else { return index[key] }
-    return entries.firstIndex { JinjaKey($0.key) == key }
+    return keys.firstIndex(of: key)
   }
 
   subscript(key: JinjaValue) -> JinjaValue? {
@@ -163,16 +181,19 @@ struct JinjaDictionary {
       throw JinjaError(.limit, "values nest deeper than \(JinjaLimits.valueDepth) levels")
     }
     if let position = position(hashed) {
+      weight = JinjaValue.bounded(weight + value.weight)
       entries[position].value = value
       return
     }
+    weight = JinjaValue.bounded(weight + key.weight + value.weight)
     entries.append((key, value))
-    if !index.isEmpty {
+    if index.isEmpty {
+      keys.append(hashed)
+      guard keys.count > Self.smallCount else { return }
+      for (position, key) in keys.enumerated() { index[key] = position }
+      keys = []
+    } else {
       index[hashed] = entries.count - 1
-    } else if entries.count > Self.smallCount {
-      for (position, entry) in entries.enumerated() {
-        if let key = JinjaKey(entry.key) { index[key] = position }
-      }
     }
   }
 }
