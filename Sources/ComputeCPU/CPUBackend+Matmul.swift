@@ -13,6 +13,21 @@ enum Tile {
   static let rowStep = CPUBackend.instructionSet.hasPrefix("avx512") ? 32 : 12
   /// Rows of one bfloat16 call, so that few shapes need to be compiled.
   static let rows = 480
+  private static let hasAMX = CPUBackend.instructionSet.contains("amx")
+
+  /// The rows that the calls of a bfloat16 product have together; with AMX, 32 take another kernel.
+  static func roundedRows(_ rows: Int) -> Int {
+    let step = hasAMX ? 64 : rowStep
+    let rest = rows % Tile.rows
+    return rows - rest + min(Tile.rows, (rest + step - 1) / step * step)
+  }
+
+  /// The depth that one bfloat16 call takes of what remains. With AMX the library cuts long sums
+  /// as suits the number of rows, so they are cut before.
+  static func depth(_ rest: Int) -> Int {
+    if !hasAMX { return rest }
+    return rest >= 1024 ? 1024 : min(rest, 512)
+  }
   /// Rows of a tile of a product with a LoRA matrix.
   static let adapterRows = 96
   /// Tokens of one partial sum of a parameter gradient.
@@ -240,10 +255,10 @@ extension CPUBackend {
     }
   }
 
-  /// A bfloat16 copy of `x` in the backend's operand buffer, with zero rows up to a multiple of
-  /// `rowStep`.
+  /// A bfloat16 copy of `x` in the backend's operand buffer, with zero rows up to
+  /// ``Tile/roundedRows(_:)``.
   private func rounded(_ x: Tensor) throws(ComputeError) -> UnsafeMutablePointer<UInt16> {
-    let padded = (x.rows + Tile.rowStep - 1) / Tile.rowStep * Tile.rowStep
+    let padded = Tile.roundedRows(x.rows)
     let operand = unsafe operandBuffer.bytes(
       CPUWorkspace.roundedOperand(rows: x.rows, columns: x.columns), worker: 0
     ).assumingMemoryBound(to: UInt16.self)
@@ -256,7 +271,7 @@ extension CPUBackend {
     return unsafe operand
   }
 
-  /// `out[:, strip] = operand * strip` in row tiles; the remainder goes through `remainder`.
+  /// `out[:, strip] = operand * strip` in row tiles; what is not whole goes through `remainder`.
   private func bfloat16Product(
     _ operand: UnsafeMutablePointer<UInt16>, rows: Int, depth: Int,
     _ strip: UnsafeMutablePointer<UInt16>, leading: Int, transposed: Bool, width: Int,
@@ -265,8 +280,9 @@ extension CPUBackend {
   ) {
     for first in stride(from: 0, to: rows, by: Tile.rows) {
       let count = min(Tile.rows, rows - first)
-      let padded = (count + Tile.rowStep - 1) / Tile.rowStep * Tile.rowStep
-      let isWhole = count == padded
+      let padded = Tile.roundedRows(count)
+      // The library's choice depends on the output's stride, too, so that is always the same.
+      let isWhole = count == padded && (leadingOut == width || !hasNativeBFloat16)
       let place = unsafe out + first * leadingOut
       // Added by the library as in whole tiles: a row's bits do not depend on its place.
       if !isWhole, accumulate {
@@ -286,19 +302,26 @@ extension CPUBackend {
     }
   }
 
-  /// One library call; below AVX-512 bf16 the rounded operands are widened and multiplied as
-  /// float32.
+  /// One library call, or one for each piece of the depth; below AVX-512 bf16 the rounded operands
+  /// are widened and multiplied as float32.
   private func bfloat16Call(
     _ a: UnsafeMutablePointer<UInt16>, rows: Int, depth: Int, _ b: UnsafeMutablePointer<UInt16>,
     leading: Int, transposed: Bool, width: Int, out: UnsafeMutablePointer<Float>, leadingOut: Int,
     accumulate: Bool
   ) {
     if hasNativeBFloat16 {
-      let status = unsafe onednn_bf16_gemm(
-        transposed ? 1 : 0, Int64(rows), Int64(width), Int64(depth), a, Int64(depth), b,
-        Int64(leading), accumulate ? 1 : 0, out, Int64(leadingOut))
-      precondition(
-        status == 0, "oneDNN bfloat16 product [\(rows), \(width), \(depth)] failed with \(status)")
+      var first = 0
+      while first < depth {
+        let piece = Tile.depth(depth - first)
+        let status = unsafe onednn_bf16_gemm(
+          transposed ? 1 : 0, Int64(rows), Int64(width), Int64(piece), a + first, Int64(depth),
+          b + first * (transposed ? 1 : leading), Int64(leading), accumulate || first > 0 ? 1 : 0,
+          out, Int64(leadingOut))
+        precondition(
+          status == 0, "oneDNN bfloat16 product [\(rows), \(width), \(piece)] failed with \(status)"
+        )
+        first += piece
+      }
       return
     }
     let bRows = transposed ? width : depth

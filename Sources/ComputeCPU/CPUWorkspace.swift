@@ -4,9 +4,12 @@ internal import Synchronization
 /// The sizes of a CPU backend's own memory: strips of decoded weights, blocks of scores, rounded
 /// operands. The operations take them from here, so that a plan and a run agree.
 enum CPUWorkspace {
+  /// The most rows that any processor's ``Tile/rowStep`` is, so that plans are the same everywhere.
+  private static let rowStep = 32
+
   /// The rows that remain of a float32 product, and what becomes of them.
   static func rowBlock(columns: Int, depth: Int) -> Int {
-    (Tile.rowStep * (columns + depth) * 4 + 63) / 64 * 64
+    (rowStep * (columns + depth) * 4 + 63) / 64 * 64
   }
 
   /// A float32 product with a strip of a weight, which is read in place or decoded.
@@ -27,9 +30,9 @@ enum CPUWorkspace {
     width * (depth * 2 + Tile.rows * 4) + 64
   }
 
-  /// The left operand as bfloat16, padded.
+  /// The left operand as bfloat16, padded by at most 63 rows.
   static func roundedOperand(rows: Int, columns: Int) -> Int {
-    (rows + Tile.rowStep - 1) / Tile.rowStep * Tile.rowStep * columns * 2
+    (rows + 63) * columns * 2
   }
 
   /// The scores of a block of queries, and in a backward pass their gradients.
@@ -66,7 +69,7 @@ package final class CPUWorkspaceMeter: WorkspaceMeter {
         sizes.worker = max(sizes.worker, CPUWorkspace.roundedStrip(width: width, depth: depth))
         sizes.operand = max(
           sizes.operand, CPUWorkspace.roundedOperand(rows: rows, columns: depth))
-        let padded = min(Tile.rows, (rows + Tile.rowStep - 1) / Tile.rowStep * Tile.rowStep)
+        let padded = min(Tile.rows, Tile.roundedRows(rows))
         if !hasNativeBFloat16 { sizes.call = max(sizes.call, 4 * depth * (padded + width)) }
       } else {
         sizes.worker = max(

@@ -52,7 +52,7 @@ package final class CUDABackend: Backend {
   // MARK: Memory
 
   package func freeByteCount() throws(ComputeError) -> Int? { try device.freeByteCount() }
-  package var memoryName: String? { device.memoryName }
+  package var memoryName: String? { device.place.text }
   package var peakByteCount: Int? { device.peakByteCount }
 
   package func makeStorage(byteCount: Int) throws(ComputeError) -> Storage {

@@ -11,8 +11,6 @@ package protocol CUDADevice: AnyObject, Sendable {
   func freeByteCount() throws(ComputeError) -> Int
   /// The most bytes of ``allocate(byteCount:)`` that there were at one time.
   var peakByteCount: Int { get }
-  /// Which GPU of this host it is.
-  var memoryName: String { get }
   /// Zeroed memory.
   func allocate(byteCount: Int) throws(ComputeError) -> Storage
   /// Memory of the host from and to which the device copies as fast as it can.

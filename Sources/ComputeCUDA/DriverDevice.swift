@@ -11,7 +11,6 @@ internal import Synchronization
 @safe package final class DriverDevice: CUDADevice, @unchecked Sendable {
   package let summary: String
   package let totalByteCount: Int
-  package let memoryName: String
   package let limits: DeviceLimits
   package let place: DevicePlace
   private let context: UnsafeMutableRawPointer
@@ -83,8 +82,6 @@ internal import Synchronization
     place = DevicePlace(
       name: gpu.name, capability: gpu.capability, byteCount: gpu.byteCount,
       address: driver.pciAddress(Int32(ordinal)) ?? "\(ordinal)")
-    memoryName =
-      "GPU \(ordinal)" + (driver.pciAddress(Int32(ordinal)).map { " at \($0)" } ?? "")
     limits = driver.limits(Int32(ordinal), capability: gpu.capability)
 
     var functions: [String: UnsafeMutableRawPointer] = unsafe [:]

@@ -32,6 +32,9 @@ package struct DevicePlace: Sendable, Equatable {
     self.byteCount = byteCount
     self.address = address
   }
+
+  /// For people, such as `NVIDIA H100 at 0000:3b:00.0`; no other GPU of the host has it.
+  package var text: String { "\(name) at \(address)" }
 }
 
 /// A stream of the driver that gets multiprocessors before the computation does.

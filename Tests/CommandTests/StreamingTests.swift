@@ -46,7 +46,7 @@ import Testing
 
   @Test func tokensLargerThanMemoryAreTrained() throws {
     try writeModel()
-    try writeRows(32_000, letters: 1000)
+    try writeRows(34_000, letters: 1000)
     let arguments = [
       "train", "--model", place("model"), "--data", place("rows.jsonl"), "--cache", place("cache"),
       "--max-length", "1024", "--pack-tokens", "2048", "--packs-per-step", "1", "--max-steps", "3",

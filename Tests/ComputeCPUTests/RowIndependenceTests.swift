@@ -7,9 +7,11 @@ import Testing
 /// A row of a product has the same bits wherever it stands and however many rows are beside it, so
 /// that a sample's losses do not depend on the other samples of its pack.
 @Suite struct RowIndependenceTests {
-  /// Odd widths, strips of less and of more than the tiles' 256 columns, few and many columns.
+  /// Odd widths, strips of less and of more than the tiles' 256 columns, few and many columns, long
+  /// sums.
   static let shapes = [
     (input: 1, output: 1), (7, 5), (64, 8), (33, 65), (172, 64), (300, 257), (64, 300), (1030, 24),
+    (2504, 208),
   ]
 
   @Test(arguments: shapes.indices, [Precision.float32, .bfloat16])
@@ -34,6 +36,12 @@ import Testing
 
   #if arch(x86_64)
     /// The same with the instructions of other processors, as far as this one has them.
+    @Test func alsoWithoutAMX() async {
+      await #expect(processExitsWith: .success) {
+        unsafe setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16", 1)
+        try expectIndependentOfAllShapes()
+      }
+    }
     @Test func alsoWithoutAVX512() async {
       await #expect(processExitsWith: .success) {
         unsafe setenv("ONEDNN_MAX_CPU_ISA", "AVX2", 1)

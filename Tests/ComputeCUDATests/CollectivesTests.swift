@@ -194,7 +194,6 @@ private final class ForgetfulDevice: CUDADevice {
 
   var summary: String { base.summary }
   var peakByteCount: Int { base.peakByteCount }
-  var memoryName: String { base.memoryName }
   var library: (any ProductLibrary)? { base.library }
   var identity: (device: String, driver: String) { base.identity }
   var limits: DeviceLimits { base.limits }

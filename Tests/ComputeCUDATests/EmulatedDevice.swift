@@ -9,7 +9,6 @@ import TestSupport
 /// threads and blocks.
 final class EmulatedDevice: CUDADevice {
   let summary = "emulated"
-  let memoryName = "emulated"
   private let launches = Atomic<UInt64>(0)
   /// Names of the kernels that ran.
   private let used = Mutex<Set<String>>([])

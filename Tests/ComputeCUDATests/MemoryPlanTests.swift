@@ -81,25 +81,25 @@ struct MemoryPlanTests {
     let shared = try FakeRun().train(flags + ["--gradient-checkpointing", "off"], room)
     #expect(shared.exitCode != 0)
     for words in [
-      "note: ranks 0, 1 share GPU 0 at 0000:10:00.0; they take its memory together",
-      "the run does not fit: it needs", "; ranks 0, 1 share GPU 0 at 0000:10:00.0",
+      "note: ranks 0, 1 share Fake 0 at 0000:01:00.0; they take its memory together",
+      "the run does not fit: it needs", "; ranks 0, 1 share Fake 0 at 0000:01:00.0",
       "2 ranks, 2 on a host, 2 on a GPU", "needed per GPU", "1 rank on each GPU",
     ] {
       #expect(shared.errors.contains(words), "\(words) is not in \(shared.errors)")
     }
     let plenty = try FakeRun().train(flags)
     #expect(plenty.exitCode == 0, "\(plenty.errors)")
-    #expect(plenty.errors.contains("note: ranks 0, 1 share GPU 0 at 0000:10:00.0"))
+    #expect(plenty.errors.contains("note: ranks 0, 1 share Fake 0 at 0000:01:00.0"))
   }
 
   /// `plan` holds the ranks of a host against the GPUs that there are.
   @Test func planOfSeveralRanks() throws {
-    func plan(gpus: Int) throws -> String {
+    func plan(gpus: Int, _ flags: [String] = []) throws -> String {
       let run = try ProgramRun(
         [
           "plan", "--device", "cuda", "--ranks", "4", "--model",
           FakeRun.configuration("llama-tied-head"), "--max-length", "2048",
-        ], environment: FakeLibraries.environment(["FAKE_COUNT": "\(gpus)"]))
+        ] + flags, environment: FakeLibraries.environment(["FAKE_COUNT": "\(gpus)"]))
       #expect(run.exitCode == 0, "\(run.errors)")
       return run.output
     }
@@ -107,5 +107,11 @@ struct MemoryPlanTests {
     let shared = try plan(gpus: 2)
     #expect(shared.contains("4 ranks, 4 on a host, 2 on a GPU"))
     #expect(shared.contains("needed per GPU") && shared.contains("of 80.0 GB: fits"), "\(shared)")
+    // Slices that MPI sends lie on the host.
+    let slices = "base: dense weights"
+    let sharded = ["--shard", "full"]
+    #expect(try plan(gpus: 4, sharded).contains(slices))
+    #expect(try !plan(gpus: 4, sharded + ["--collectives", "mpi"]).contains(slices))
+    #expect(try !plan(gpus: 2, sharded).contains(slices))
   }
 }

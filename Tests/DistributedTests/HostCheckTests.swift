@@ -170,6 +170,18 @@ import Testing
     #expect(try !NetworkInterface("eth").matches(here))
     #expect(NetworkInterface.ofThisHost().contains { $0.address == "127.0.0.1" })
   }
+
+  @Test func ncclIsToldTheChosenInterface() {
+    let here = [(name: "lo", address: "127.0.0.1"), (name: "ib0", address: "10.1.0.7")]
+    func setting(_ variables: [String: String]) -> String? {
+      NetworkInterface.ncclSetting(variables, here)
+    }
+    #expect(setting([NetworkInterface.variable: "ib0"]) == "=ib0")
+    #expect(setting([NetworkInterface.variable: "10.1.0.0/16"]) == "=ib0")
+    #expect(setting([NetworkInterface.variable: "eth7"]) == nil)
+    #expect(setting([NetworkInterface.variable: "ib0", "NCCL_SOCKET_IFNAME": "eth0"]) == nil)
+    #expect(setting([:]) == nil)
+  }
 }
 
 @Suite struct RemoteShellTests {

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Ranks and GPUs, with a driver library that the test compiles.
-@Suite(.serialized, .timeLimit(.minutes(2))) struct GPUTests {
+@Suite(.serialized, .timeLimit(.minutes(5))) struct GPUTests {
   /// A folder with the driver and devices as the kernel shows them, removed at the end.
   final class Machine {
     let folder = "/tmp/accelerate-swift-gpus-\(UInt64.random(in: 0...UInt64.max))"

@@ -83,14 +83,27 @@ package enum NetworkInterface: Sendable, Equatable {
   /// Lets NCCL use the interface that `launch` was told, unless the user told NCCL another one; to be
   /// called before the library is used.
   package static func tellNCCL() {
-    let ncclVariable = "NCCL_SOCKET_IFNAME"
-    let variables = KernelFile.environment()
+    guard let setting = ncclSetting(KernelFile.environment(), ofThisHost()) else { return }
+    unsafe setenv(ncclVariable, setting, 1)
+  }
+
+  private static let ncclVariable = "NCCL_SOCKET_IFNAME"
+
+  /// What NCCL is to be told.
+  ///
+  /// - Parameters:
+  ///   - variables: of the environment.
+  ///   - interfaces: of this host.
+  /// - Returns: the variable's value; nil where the user has set it, or nothing was chosen.
+  package static func ncclSetting(
+    _ variables: [String: String], _ interfaces: [(name: String, address: String)]
+  ) -> String? {
     guard variables[ncclVariable] == nil, let text = variables[variable],
       let chosen = try? NetworkInterface(text),
-      let own = ofThisHost().first(where: { chosen.matches([$0]) })
-    else { return }
+      let own = interfaces.first(where: { chosen.matches([$0]) })
+    else { return nil }
     // With `=` the whole name counts, not its beginning.
-    unsafe setenv(ncclVariable, "=\(own.name)", 1)
+    return "=\(own.name)"
   }
 
   /// The interfaces of this host that are up and have an IPv4 address.

@@ -23,22 +23,18 @@ package enum Transport {
       return try HostCollectives(try group.makeBackgroundGroup(), backend: backend)
     case .nccl(let library, let device):
       // The first rank's identifier, or its failure, reaches all of them.
-      var made: Result<[UInt8], UserError> = .success([])
+      var identifier = [UInt8](repeating: 0, count: NCCLLibrary.identifierByteCount)
+      var failure = ""
       if group.rank == 0 {
-        do throws(UserError) {
-          made = .success(try library.makeIdentifier())
-        } catch {
-          made = .failure(error)
+        do throws(UserError) { identifier = try library.makeIdentifier() } catch {
+          failure = error.message
         }
       }
-      let isMade = try group.broadcast((try? made.get()) == nil ? "no" : "yes") == "yes"
-      guard isMade else {
-        if case .failure(let error) = made { throw error }
-        throw UserError(.distributed, "rank 0 made no identifier for NCCL; see its message")
-      }
-      var identifier = (try? made.get()) ?? []
-      if group.rank != 0 {
-        identifier = [UInt8](repeating: 0, count: NCCLLibrary.identifierByteCount)
+      failure = try group.broadcast(failure)
+      guard failure.isEmpty else {
+        throw UserError(
+          .distributed, at: "NCCL", "rank 0 made no identifier: \(failure)",
+          fix: "give --collectives mpi, which goes through the host's memory")
       }
       try group.broadcast(array: &identifier)
       return try group.progress.waiting(in: "NCCL") {
@@ -157,8 +153,7 @@ package enum Transport {
       }
       if let first, first != rank {
         return try refuse(
-          "ranks \(first) and \(rank) share \(facts.place.name) at \(facts.place.address) on "
-            + facts.host)
+          "ranks \(first) and \(rank) share \(facts.place.text) on \(facts.host)")
       }
     }
     if let rank = ranks.firstIndex(where: { $0.version == nil }) {
