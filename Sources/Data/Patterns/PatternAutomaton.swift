@@ -12,8 +12,9 @@ struct PatternAutomaton: Sendable {
 
   private static let stateLimit = 4096
   private static let entryLimit = 1 << 20
-  /// Instructions that are followed or cleared; more take longer than a table is worth.
-  private static let workLimit = 1 << 24
+  /// Instructions that are followed or cleared; more take longer than a table is worth. Patterns of
+  /// real tokenizers take some 6,000.
+  private static let workLimit = 1 << 20
 
   private struct Key: Hashable {
     var threads: [Int32]
