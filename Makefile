@@ -35,8 +35,9 @@ test: setup ## Builds everything and passes all tests.
 test-cluster: build ## Tests several hosts, emulated on this machine (root only; else skipped).
 	@Tests/Cluster/test.sh
 
-test-benchmarks: build ## Tries the benchmarks of a GPU on the CPU, at tiny sizes.
-	@results=$$(mktemp -d) && SMALL=1 DEVICE=cpu Benchmarks/gpu.sh $$results && rm -rf $$results
+test-benchmarks: build ## Tries the benchmarks of a GPU on the CPU and on an emulated GPU, at tiny sizes.
+	@scripts/fetch-nvrtc.sh
+	@Benchmarks/test.sh
 
 test-faults: build ## Breaks jobs over emulated hosts in many ways and prints what became of each.
 	@Tests/Cluster/faults.sh

@@ -7,7 +7,7 @@
 # From the environment: PROGRAM (default .build/release/accelerate-swift; a folder of
 # scripts/bundle.sh has one that runs without a Swift toolchain), DEVICE=cuda, PEAK_TFLOPS=989,
 # SECONDS_IN_ALL=520, CONFIGS (a folder; default Benchmarks/configs), SMALL=1 for tiny shapes, with
-# which DEVICE=cpu tries the script itself, PYTHON=python3 (with torch, transformers, peft and
+# which DEVICE=cpu or the GPU of scripts/emulated-gpu.sh tries the script itself, PYTHON=python3 (with torch, transformers, peft and
 # bitsandbytes: it runs the same shapes for comparison).
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -34,7 +34,11 @@ try() { # name, seconds, command ...
 : > "$folder/summary.txt"
 nvidia-smi > "$folder/nvidia-smi.txt" 2>&1
 try env 30 "$PROGRAM" env
-try test 150 "$PROGRAM" test --quick --device "$device" --json "$folder/test.json"
+if [[ -n ${SMALL:-} ]]; then
+  try test 150 "$PROGRAM" test --only "recorded losses" --device "$device" --json "$folder/test.json"
+else
+  try test 150 "$PROGRAM" test --quick --device "$device" --json "$folder/test.json"
+fi
 
 speed() { # name, seconds, config, pack, flags ...
   local name=$1 limit=$2 config=$3 pack=$4

@@ -56,7 +56,7 @@ awk -v rate="$rate" -v active="$active" -v peak="${PEAK_TFLOPS:-0}" -v ranks="$r
   -v commit="$(git -C "$(dirname "$0")" rev-parse --short HEAD 2> /dev/null || echo unknown)" \
   -v config="$(words "$(basename "$config" .json)")" -v flags="$(words "$*")" \
   -v device="$(words "$(head -1 "$folder/log")")" \
-  -v memory="$(words "$(sed -n 's/^peak memory per rank: //p' "$folder/log" | tail -1)")" 'BEGIN {
+  -v memory="$(words "$(sed -n -E 's/^peak memory (of a GPU )?per rank: //p' "$folder/log" | tail -1)")" 'BEGIN {
     tflops = 4 * active * rate / 1e12
     printf "{\"date\": \"%s\", \"commit\": \"%s\", \"config\": %s, \"ranks\": %d, ", date, commit, config, ranks
     printf "\"pack_tokens\": %d, \"sample_tokens\": %d, \"steps\": %d, \"flags\": %s, ", pack, length_, steps, flags

@@ -102,6 +102,26 @@ private let chatML = """
     }
   }
 
+  @Test func answersOfWeightZeroAreNotTrained() throws {
+    let head = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    let middle = "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n"
+    func weighted(_ first: String, _ last: String) -> String {
+      Self.twoTurns.replacing(#""ab""#, with: #""ab", "weight": \#(first)"#)
+        .replacing(#""end""#, with: #""end", "weight": \#(last)"#)
+    }
+    let all = "\(head)[ab<|im_end|>]\n\(middle)[end<|im_end|>]\n"
+    let last = "\(head)ab<|im_end|>\n\(middle)[end<|im_end|>]\n"
+    let first = "\(head)[ab<|im_end|>]\n\(middle)end<|im_end|>\n"
+    #expect(try marked(weighted("1", "null")) == all)
+    #expect(try marked(weighted("0", "1")) == last)
+    for trainOn in [SampleBuilder.TrainOn.completion, .last] {
+      #expect(try marked(weighted("1.0", "0"), trainOn: trainOn) == first)
+    }
+    #expect(failure(weighted("0", "0")).contains("has the weight 0, so there is nothing to learn"))
+    #expect(failure(weighted("0.5", "1")).contains("messages[1] has the weight 0.5"))
+    #expect(failure(weighted("1", "true")).contains("messages[3] has the weight true"))
+  }
+
   @Test func everyAnswerAndItsEndAreTrained() throws {
     let head = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     let middle = "\n<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n"

@@ -17,6 +17,9 @@ package struct Conversation: Sendable, Equatable {
     messages.indices.filter { messages[$0]["role"] == "assistant" }
   }
 
+  /// The assistant's messages that are trained: all but those of `"weight": 0`.
+  var trainedTurns: [Int] { assistantTurns.filter { messages[$0]["weight"]?.doubleValue != 0 } }
+
   /// The roles whose messages have their text in parts.
   var rolesInParts: Set<String> {
     Set(
@@ -88,6 +91,11 @@ extension Conversation {
         "no message of the conversation is the assistant's, so there is nothing to learn",
         fix: "add the answer, or delete the line")
     }
+    guard !trainedTurns.isEmpty else {
+      throw broken(
+        "every answer of the conversation has the weight 0, so there is nothing to learn",
+        fix: "delete the line")
+    }
   }
 
   private static func message(_ object: JSONObject, _ place: String, _ location: String)
@@ -97,6 +105,13 @@ extension Conversation {
       throw UserError(
         .badInput, at: location, "\(place) has no \"role\"; it has \(object.columnList)",
         fix: #"write messages as {"role": "user", "content": "..."}"#)
+    }
+    if let weight = object["weight"], !weight.isNull, weight.doubleValue != 0,
+      weight.doubleValue != 1
+    {
+      throw UserError(
+        .badInput, at: location, "\(place) has the weight \(weight.compactText)",
+        fix: "give an answer that is not to be trained the weight 0, and others none")
     }
     let hasCall = ["tool_calls", "function_call"].contains {
       object[$0].map { !$0.isNull } ?? false

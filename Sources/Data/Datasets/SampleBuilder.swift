@@ -122,11 +122,14 @@ package struct SampleBuilder: Sendable {
     let encoded = try encoder.encode(
       conversation, findsAnswers: settings.trainOn != .all)
     var labels = [Int32](repeating: Sample.ignoredLabel, count: encoded.ids.count)
+    let trained = Set(conversation.trainedTurns)
+    let answers = zip(conversation.assistantTurns, encoded.answers)
+      .filter { trained.contains($0.0) }.map(\.1)
     let learned =
       switch settings.trainOn {
       case .all: [0..<encoded.ids.count]
-      case .last: Array(encoded.answers.suffix(1))
-      case .assistant, .completion: encoded.answers
+      case .last: Array(answers.suffix(1))
+      case .assistant, .completion: answers
       }
     for range in learned {
       for index in range where index > 0 { labels[index] = encoded.ids[index] }

@@ -119,9 +119,14 @@ package enum TestCommand {
 
   package static func run(_ arguments: [String], environment: ProgramEnvironment) throws -> Int32 {
     guard let configuration = try configuration(arguments) else { return ExitCode.success }
+    let checks = SelfTestCheck.all(configuration)
+    guard !checks.isEmpty else {
+      throw UserError(
+        .usage, at: "--only", "no check's name holds \"\(configuration.only ?? "")\"",
+        fix: "leave it out to see the names")
+    }
     return RankJob.run { group in
-      try SelfTest(configuration: configuration, environment: environment, group: group)
-        .run(SelfTestCheck.all(configuration))
+      try SelfTest(configuration: configuration, environment: environment, group: group).run(checks)
     }
   }
 }

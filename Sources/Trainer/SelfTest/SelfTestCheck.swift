@@ -42,16 +42,25 @@ package struct SelfTestCheck: Sendable {
 
   /// All checks, the cheapest first: of a GPU's operations before those of whole steps.
   package static func all(_ configuration: SelfTestConfiguration) -> [SelfTestCheck] {
-    guard configuration.device == .cuda else { return all(isQuick: configuration.isQuick) }
-    return OperationCheck.all.map(operation) + [operationSpeed([.mixtral, .llama], [2048, 8192])]
-      + all(isQuick: configuration.isQuick).filter { !$0.name.contains("threads") }
+    all(onDeviceOf: configuration).filter { check in
+      configuration.only.map { check.name.contains($0) } ?? true
+    }
+  }
+
+  private static func all(onDeviceOf configuration: SelfTestConfiguration) -> [SelfTestCheck] {
+    let (isQuick, timed) = (configuration.isQuick, configuration.measuresSpeed)
+    let all = all(isQuick: isQuick, measuresSpeed: timed)
+    guard configuration.device == .cuda else { return all }
+    return OperationCheck.all.map(operation)
+      + (timed ? [operationSpeed([.mixtral, .llama], [2048, 8192])] : [])
+      + all.filter { !$0.name.contains("threads") }
   }
 
   /// Checks of any device.
-  package static func all(isQuick: Bool) -> [SelfTestCheck] {
+  package static func all(isQuick: Bool, measuresSpeed: Bool = true) -> [SelfTestCheck] {
     let models: [TrialModel] = isQuick ? [.nf4] : [.float32, .nf4, .bfloat16, .dense]
     let few: [TrialModel] = isQuick ? [.nf4] : [.nf4, .dense]
-    return [collectives, speed(isQuick: isQuick), recordedLosses]
+    return [collectives] + (measuresSpeed ? [speed(isQuick: isQuick)] : []) + [recordedLosses]
       + [accumulation(.float32)] + (isQuick ? [.float32] : [.float32, .dense]).map(isolation)
       + models.map(ranks) + models.map(threads) + few.map(recomputation)
       + few.map(sliced) + few.map(shared) + few.map(resumption)

@@ -8,17 +8,23 @@ package struct SelfTestConfiguration: Sendable, Equatable {
   package var seed: Int
   /// Fewer models and smaller transfers.
   package var isQuick: Bool
+  /// Whether operations and transfers are timed.
+  package var measuresSpeed: Bool
+  /// Part of the names of the checks that are run; nil for all.
+  package var only: String?
   /// Where results are kept besides; nil keeps none.
   package var jsonPath: String?
 
   package init(
     device: ModelOptions.Device = .auto, threads: Int = 0, seed: Int = 42, isQuick: Bool = false,
-    jsonPath: String? = nil
+    measuresSpeed: Bool = true, only: String? = nil, jsonPath: String? = nil
   ) {
     self.device = device
     self.threads = threads
     self.seed = seed
     self.isQuick = isQuick
+    self.measuresSpeed = measuresSpeed
+    self.only = only
     self.jsonPath = jsonPath
   }
 
@@ -27,8 +33,8 @@ package struct SelfTestConfiguration: Sendable, Equatable {
     self.init(
       device: options.choice("device", as: ModelOptions.Device.self),
       threads: options.integer("threads"), seed: options.integer("seed"),
-      isQuick: options.flag("quick"),
-      jsonPath: options.textIfAny("json"))
+      isQuick: options.flag("quick"), measuresSpeed: !options.flag("no-speed"),
+      only: options.textIfAny("only"), jsonPath: options.textIfAny("json"))
   }
 
   /// The flags of `test`.
@@ -42,6 +48,10 @@ package struct SelfTestConfiguration: Sendable, Equatable {
         [
           Option(
             "quick", .toggle, "Leaves out bf16, the dense model and large transfers."),
+          Option("no-speed", .toggle, "Leaves out how fast operations and transfers are."),
+          Option(
+            "only", .text(placeholder: "TEXT"), defaultText: "all",
+            "Runs only checks whose names hold this text."),
           Option(
             "json", .path, defaultText: "none",
             "File for the results: checks, and with --device cuda times of operations."),

@@ -44,7 +44,7 @@ struct event {
 };
 
 static __thread struct stream *usual_stream;
-static int lost_jobs;
+static _Atomic int lost_jobs;
 static bool is_stuck;
 
 /// Queues a job; false when the stream does not wait for all that its usual stream was asked before.
@@ -235,7 +235,7 @@ int cuMemFree_v2(uint64_t address) {
   pthread_mutex_unlock(&lock);
   return code;
 }
-static int host_allocations;
+static _Atomic int host_allocations;
 int cuMemHostAlloc(void **address, size_t bytes, unsigned flags) {
   *address = calloc(1, bytes);
   host_allocations++;
@@ -279,7 +279,7 @@ int cuLaunchKernel(
     void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
     unsigned shared_bytes, void *stream, void **arguments, void **extra) {
   if (by != 1 || bz != 1 || extra != NULL || ask(stream) != 0) return 1;
-  static long long launched;
+  static _Atomic long long launched;
   // A GPU that falls off the bus.
   if (++launched > setting("FAKE_LOST_AFTER", 1LL << 60)) return 719;
   // Limits of real grids.
@@ -287,7 +287,7 @@ int cuLaunchKernel(
   const unsigned grid[3] = {gx, gy, gz};
   return launch == NULL ? 0 : launch(function, grid, bx, shared_bytes, arguments);
 }
-static int events;
+static _Atomic int events;
 int cuEventCreate(void **event, unsigned flags) {
   *event = calloc(1, sizeof(struct event));
   events++;

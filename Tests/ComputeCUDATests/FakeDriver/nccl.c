@@ -62,7 +62,7 @@ static __thread struct call *open_call;
 static __thread void *open_stream;
 // After so many calls of rank 1 its link is cut; 0 for never.
 static int calls_until_cut;
-static int communicator_count;
+static _Atomic int communicator_count;
 
 // Whether what is queued at the end is dropped: what it works on is gone where nobody waited.
 static int drops_at_end;
@@ -83,7 +83,7 @@ int ncclGetVersion(int *version) {
   return 0;
 }
 int ncclGetUniqueId(unique_id *id) {
-  static int made;
+  static _Atomic int made;
   memset(id, 0, sizeof *id);
   snprintf(id->bytes, sizeof id->bytes, "identifier %d of %p", ++made, (void *)id);
   return 0;
