@@ -17,9 +17,6 @@ clang++ -shared -fPIC -O2 -std=c++17 -ffp-contract=off -pthread -o "$folder/libc
   -I$emulation/include -I$emulation/emulated -ISources/CCUDA/kernels \
   $driver/emulated.cpp $emulation/emulation.cpp $emulation/fibers.cpp "$scratch/driver.o"
 clang -shared -fPIC -O2 -o "$folder/libcublasLt.so.13" $driver/cublaslt.c
-cat >"$folder/environment" <<END
-export ACCELERATE_CUDA_DRIVER_LIB=$folder/libcuda.so.1
-export ACCELERATE_CUBLASLT_LIB=$folder/libcublasLt.so.13
-export ACCELERATE_CUDA_LIB_DIR=$PWD/.build/nvrtc
-export ACCELERATE_NCCL_LIB=none
-END
+printf 'export %s=%q\n' ACCELERATE_CUDA_DRIVER_LIB "$folder/libcuda.so.1" \
+  ACCELERATE_CUBLASLT_LIB "$folder/libcublasLt.so.13" \
+  ACCELERATE_CUDA_LIB_DIR "$PWD/.build/nvrtc" ACCELERATE_NCCL_LIB none >"$folder/environment"

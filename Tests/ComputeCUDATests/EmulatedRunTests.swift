@@ -9,7 +9,8 @@ import Testing
 @Suite(
   .serialized, .timeLimit(.minutes(10)),
   .enabled(
-    if: EmulatedGPU.folder != nil, "needs clang and NVRTC (scripts/fetch-nvrtc.sh)"))
+    if: FakeLibraries.folder != nil && FakeLibraries.nvrtcFolder != nil,
+    "needs clang and NVRTC (scripts/fetch-nvrtc.sh)"))
 struct EmulatedRunTests {
   private let folder = "/tmp/accelerate-swift-emulated-\(UInt64.random(in: 0 ... .max))"
 
@@ -20,6 +21,7 @@ struct EmulatedRunTests {
   }
 
   private func train(ranks: Int, device: String, _ flags: [String]) throws -> Outcome {
+    _ = try #require(EmulatedGPU.folder)
     let output = "\(folder)/\(device)-\(ranks)-\(flags.joined())"
     defer { try? FileSystem.remove(folder) }
     let run = try ProgramRun(
@@ -65,7 +67,6 @@ struct EmulatedRunTests {
 enum EmulatedGPU {
   /// Nil where they cannot be made.
   static let folder: String? = {
-    guard FakeLibraries.nvrtcFolder != nil else { return nil }
     let path = "/tmp/accelerate-swift-gpu-\(UInt64.random(in: 0 ... .max))"
     var root = #filePath
     for _ in 0..<3 { root = FileSystem.parent(of: root) }

@@ -118,6 +118,12 @@ private let chatML = """
       #expect(try marked(weighted("1.0", "0"), trainOn: trainOn) == first)
     }
     #expect(failure(weighted("0", "0")).contains("has the weight 0, so there is nothing to learn"))
+    let shared =
+      #"{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "ab", "weight": 0}, "#
+      + #"{"from": "human", "value": "x"}, {"from": "gpt", "value": "end"}]}"#
+    #expect(try marked(shared) == last)
+    #expect(
+      failure(shared.replacing(": 0", with: ": 2")).contains("conversations[1] has the weight 2"))
     #expect(failure(weighted("0.5", "1")).contains("messages[1] has the weight 0.5"))
     #expect(failure(weighted("1", "true")).contains("messages[3] has the weight true"))
   }

@@ -108,6 +108,16 @@ import Testing
     "{% set a = 'a' * 999999 %}{% for i in range(99999) %}{% if a is lower %}{% endif %}{% endfor %}",
     "{% for i in range(99999) %}{{ '%f' % 1e-300 }}{{ 1e-300 | round(2) }}{% endfor %}",
     "{{ [[[1]]] | tojson(indent=9000000) }}",
+    "{{ 'a' | indent(-9223372036854775807) }}{{ [] | tojson(indent=-9223372036854775807) }}{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "{{ '\\t'.expandtabs(9223372036854775807) }}",
+    "{{ range(0, 10, 2)[::9223372036854775807] }}",
+    "{{ range(9223372036854775806, 9223372036854775807, 5)[1:] }}",
+    "{% set b = 'a' * 9999999 %}{{ {'a': b, 'b': b, 'c': b, 'd': b} | urlencode }}",
+    "{% set b = 'a' * 9999999 %}{% for i in range(99999) %}{% if b is filter %}{% endif %}{% endfor %}",
+    "{% set b = 'a' * 9999999 %}{% for i in range(99999) %}{% if ''.strip(b) %}{% endif %}{% endfor %}",
+    "{% set b = 'a' * 9999999 %}{% for i in range(99999) %}{% if '%.0s' % b %}{% endif %}{% endfor %}",
+    "{% set b = '.' * 9999999 %}{{ [] | sum(b) }}", "{{ ('a' * 9999999).split('a') }}",
+    "{% set l = [''] * 999999 %}{% for i in range(99999) %}{% if ''.join(l) %}{% endif %}{% endfor %}",
   ])
   func templatesThatTakeTooMuchEnd(_ template: String) {
     let error = failure(template)
@@ -126,6 +136,13 @@ import Testing
     ] {
       #expect(try render(half + "{{ \(expression) }}") == result, "\(expression)")
     }
+  }
+
+  @Test func extremeNumbersAreNumbers() throws {
+    #expect(try render("{{ 'ab'.ljust(-9223372036854775807) }}") == "ab")
+    #expect(try render("{{ 'a' | truncate(9223372036854775807) }}") == "a")
+    #expect(try render("{{ 'a' | center(-9223372036854775807) }}") == "a")
+    #expect(try render("{{ 'a' | indent(-9223372036854775807) }}") == "a")
   }
 
   @Test func templatesThatNestTooDeepAreRefused() {

@@ -81,20 +81,24 @@ extension Conversation {
           fix: #"write messages as {"role": "user", "content": "..."}"#)
       }
       let place = "\(column)[\(index)]"
-      messages.append(
-        try object["from"] != nil && object["role"] == nil
-          ? Self.shareGPT(object, place, location) : Self.message(object, place, location))
+      guard object["from"] != nil, object["role"] == nil else {
+        try Self.checkWeight(object["weight"], place, location)
+        messages.append(try Self.message(object, place, location))
+        continue
+      }
+      var message = try Self.shareGPT(object, place, location)
+      if let weight = object["weight"], var known = message.objectValue {
+        try Self.checkWeight(weight, place, location)
+        known["weight"] = weight
+        message = .object(known)
+      }
+      messages.append(message)
     }
     tools = try Self.tools(row["tools"], location)
     guard !assistantTurns.isEmpty else {
       throw broken(
         "no message of the conversation is the assistant's, so there is nothing to learn",
         fix: "add the answer, or delete the line")
-    }
-    guard !trainedTurns.isEmpty else {
-      throw broken(
-        "every answer of the conversation has the weight 0, so there is nothing to learn",
-        fix: "delete the line")
     }
   }
 
@@ -105,13 +109,6 @@ extension Conversation {
       throw UserError(
         .badInput, at: location, "\(place) has no \"role\"; it has \(object.columnList)",
         fix: #"write messages as {"role": "user", "content": "..."}"#)
-    }
-    if let weight = object["weight"], !weight.isNull, weight.doubleValue != 0,
-      weight.doubleValue != 1
-    {
-      throw UserError(
-        .badInput, at: location, "\(place) has the weight \(weight.compactText)",
-        fix: "give an answer that is not to be trained the weight 0, and others none")
     }
     let hasCall = ["tool_calls", "function_call"].contains {
       object[$0].map { !$0.isNull } ?? false
@@ -138,6 +135,17 @@ extension Conversation {
     "chatgpt": "assistant", "model": "assistant", "system": "system", "tool": "tool",
     "observation": "tool", "function_call": "assistant",
   ]
+
+  private static func checkWeight(_ weight: JSONValue?, _ place: String, _ location: String)
+    throws(UserError)
+  {
+    guard let weight, !weight.isNull, weight.doubleValue != 0, weight.doubleValue != 1 else {
+      return
+    }
+    throw UserError(
+      .badInput, at: location, "\(place) has the weight \(weight.compactText)",
+      fix: "give an answer that is not to be trained the weight 0, and others none")
+  }
 
   private static func shareGPT(_ object: JSONObject, _ place: String, _ location: String)
     throws(UserError) -> JSONValue

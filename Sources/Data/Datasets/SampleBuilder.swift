@@ -131,6 +131,12 @@ package struct SampleBuilder: Sendable {
       case .last: Array(answers.suffix(1))
       case .assistant, .completion: answers
       }
+    guard !learned.isEmpty else {
+      throw UserError(
+        .badInput,
+        "every answer of the conversation has the weight 0, so there is nothing to learn",
+        fix: "delete the line")
+    }
     for range in learned {
       for index in range where index > 0 { labels[index] = encoded.ids[index] }
     }

@@ -44,6 +44,12 @@ enum JinjaLimits {
   /// As in jinja2's sandbox.
   static let rangeElements = 100_000
 
+  static func checkElements(_ count: Int) throws {
+    guard count <= elements else {
+      throw JinjaError(.limit, "a list of more than \(elements) elements")
+    }
+  }
+
   static func check(_ byteCount: Int) throws {
     guard byteCount <= textBytes else {
       throw JinjaError(.limit, "a text of more than \(textBytes) bytes")

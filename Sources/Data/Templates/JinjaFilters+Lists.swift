@@ -65,6 +65,7 @@ struct JinjaListFilters {
     switch attribute {
     case nil, .some(.none): return []
     case .text(let text):
+      try JinjaLimits.checkElements(text.bytes.count)
       return text.bytes.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).map {
         let part = JinjaText($0)
         let isNumber = !part.isEmpty && part.bytes.allSatisfy { $0 >= 0x30 && $0 <= 0x39 }

@@ -13,8 +13,7 @@ struct JinjaTextFilters {
       return .text(try urlEncode(value))
     default: break
     }
-    let text = try renderer.text(value)
-    try renderer.charge(text.bytes.count / 16)
+    let text = try renderer.read(value)
     func method(_ method: String, _ positional: [JinjaValue] = []) throws -> JinjaValue {
       try JinjaTextMethods(text, renderer).call(method, JinjaCall(positional: positional))
     }
@@ -99,7 +98,7 @@ struct JinjaTextFilters {
       guard let width = (values[0] ?? .integer(4)).asInteger else {
         throw JinjaError("indent's width is no number and no text")
       }
-      try renderer.checkSize(width)
+      try renderer.checkSize(max(0, width))
       indentation = [UInt8](repeating: UInt8(ascii: " "), count: max(0, width))
     }
     let indentsBlank = values[2]?.isTrue ?? false
@@ -125,7 +124,7 @@ struct JinjaTextFilters {
     guard length >= end.count, leeway >= 0 else {
       throw JinjaError("truncate's length is shorter than its end")
     }
-    guard text.count > length + leeway else { return text }
+    guard text.count - leeway > length else { return text }
     let head = text.slice(0..<length - end.count)
     if values[1]?.isTrue ?? false { return JinjaText(head.bytes + end.bytes) }
     let cut = head.lastIndex(of: " ") ?? head.bytes.count
@@ -147,7 +146,7 @@ struct JinjaTextFilters {
   private func urlEncode(_ value: JinjaValue) throws -> JinjaText {
     func quoted(_ value: JinjaValue, keepsSlash: Bool) throws -> String {
       var result = ""
-      for byte in try renderer.text(value).bytes {
+      for byte in try renderer.read(value).bytes {
         let scalar = Unicode.Scalar(byte)
         let isPlain =
           byte < 0x80
@@ -160,12 +159,15 @@ struct JinjaTextFilters {
     }
     switch value {
     case .dictionary(let dictionary):
-      return try renderer.checked(
-        JinjaText(
-          dictionary.entries.map { entry in
-            try quoted(entry.key, keepsSlash: false) + "="
-              + quoted(entry.value, keepsSlash: false)
-          }.joined(separator: "&")))
+      try renderer.charge(dictionary.weight)
+      var result = ""
+      for entry in dictionary.entries {
+        if !result.isEmpty { result += "&" }
+        result += try quoted(entry.key, keepsSlash: false) + "="
+        result += try quoted(entry.value, keepsSlash: false)
+        try JinjaLimits.check(result.utf8.count)
+      }
+      return try renderer.checked(JinjaText(result))
     case .list, .tuple: throw JinjaError("urlencode of a list is not supported")
     default: return try renderer.checked(JinjaText(quoted(value, keepsSlash: true)))
     }

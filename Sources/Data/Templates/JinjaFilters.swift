@@ -22,6 +22,7 @@ enum JinjaFilter {
   static func apply(
     _ name: String, _ value: JinjaValue, _ call: JinjaCall, _ renderer: JinjaRenderer
   ) throws -> JinjaValue {
+    try renderer.chargeTexts(call)
     if textNames.contains(name) {
       return try JinjaTextFilters(renderer).apply(name, value, call)
     }
@@ -96,7 +97,7 @@ enum JinjaFilter {
       guard let width = indent.asInteger else {
         throw JinjaError("tojson's indent is neither a number nor a text")
       }
-      try renderer.checkSize(width)
+      try renderer.checkSize(max(0, width))
       json.indent = String(repeating: " ", count: max(0, width))
     }
     if json.indent != nil { json.itemSeparator = "," }
@@ -105,10 +106,11 @@ enum JinjaFilter {
       guard pair.count == 2, case .text(let item) = pair[0], case .text(let key) = pair[1] else {
         throw JinjaError("tojson's separators are no pair of texts")
       }
+      try renderer.charge((item.bytes.count + key.bytes.count) / 16)
       json.itemSeparator = item.string
       json.keySeparator = key.string
     }
-    try renderer.charge(json.sortsKeys ? 8 * value.weight : value.weight)
+    try renderer.charge(json.sortsKeys ? 8 * value.weight : value.weight / 4)
     return .text(try renderer.checked(json.write(value)))
   }
 

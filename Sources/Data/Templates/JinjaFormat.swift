@@ -1,3 +1,5 @@
+internal import Support
+
 /// Python's formatting of texts: `%` and `str.format`.
 enum JinjaFormat {
   /// One conversion, `%-5.2f`.
@@ -119,7 +121,7 @@ enum JinjaFormat {
     switch conversion.kind {
     case "s", "r":
       if conversion.kind == "s" {
-        body = try renderer.text(value).string
+        body = try renderer.read(value).string
       } else {
         try renderer.charge(value.weight)
         body = try value.representation()
@@ -192,6 +194,9 @@ enum JinjaFormat {
     -> JinjaText
   {
     try renderer.charge(format.bytes.count / 16)
+    try renderer.charge(call.named.count)
+    let named = Dictionary(call.named.map { (ExactString($0.name), $0.value) }) { first, _ in first
+    }
     var result = ""
     var automatic = 0
     var rest = format.scalars[...]
@@ -216,14 +221,14 @@ enum JinjaFormat {
           guard field.unicodeScalars.allSatisfy({ $0 == "_" || $0.properties.isXIDContinue }) else {
             throw JinjaError("the replacement field {\(field)} of format() is not supported")
           }
-          value = call.named.first { $0.name == field }?.value
+          value = named[ExactString(field)]
         }
         guard let value else {
           throw JinjaError("format() has no argument for the replacement field {\(field)}")
         }
-        let part = try renderer.text(value)
+        let part = try renderer.read(value)
         result += part.string
-        try renderer.checkSize(part.bytes.count)
+        try renderer.charge()
         try JinjaLimits.check(result.utf8.count)
       default: result.unicodeScalars.append(scalar)
       }

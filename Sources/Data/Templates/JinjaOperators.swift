@@ -209,7 +209,7 @@ extension JinjaComparison {
         throw JinjaError(
           "'in <string>' requires string as left operand, not \(value.typeName)")
       }
-      try renderer.charge(text.bytes.count / 16)
+      try renderer.charge((text.bytes.count + part.bytes.count) / 16)
       return text.firstIndex(of: part) != nil
     case .dictionary(let dictionary):
       try renderer.charge(value.weight / 4)

@@ -19,6 +19,7 @@ extension JinjaRenderer {
   private func name(_ symbol: Int, _ scope: JinjaScope) throws -> JinjaValue {
     if let value = try look(symbol, scope) { return value }
     let name = program.names[symbol]
+    try charge(name.utf8.count / 16)
     return JinjaFunction.names.contains(name)
       ? .function(name) : .undefined(JinjaUndefined(message: "'\(name)' is undefined"))
   }
@@ -133,7 +134,8 @@ extension JinjaRenderer {
 
   func arguments(_ arguments: JinjaArguments, _ scope: JinjaScope) throws -> JinjaCall {
     var call = JinjaCall()
-    try charge((arguments.positional.count + arguments.named.count) / 4)
+    let named = arguments.named.count
+    try charge(arguments.positional.count / 4 + named * (named + 4) / 16)
     call.positional = try arguments.positional.map { try evaluate($0, scope) }
     for (name, value) in arguments.named {
       guard !call.named.contains(where: { $0.name == name }) else {
@@ -163,6 +165,7 @@ extension JinjaRenderer {
 
   /// `object.name`: an attribute before an element, as jinja2 looks.
   func attribute(_ object: JinjaValue, _ name: String) throws -> JinjaValue {
+    try charge(name.utf8.count / 16)
     if case .undefined(let undefined) = object { throw JinjaError(undefined.message) }
     if let value = try ownAttribute(object, name) { return value }
     if case .dictionary(let dictionary) = object, let value = dictionary[name] { return value }
@@ -190,11 +193,10 @@ extension JinjaRenderer {
 
   /// `object[index]`: an element before an attribute.
   func item(_ object: JinjaValue, _ index: JinjaValue) throws -> JinjaValue {
+    try charge(index.weight / 4)
     switch object {
     case .undefined(let undefined): throw JinjaError(undefined.message)
-    case .dictionary(let dictionary):
-      try charge(index.weight / 4)
-      if let value = dictionary[index] { return value }
+    case .dictionary(let dictionary): if let value = dictionary[index] { return value }
     case .list(let list), .tuple(let list), .group(let list):
       if let position = position(index, count: list.elements.count) {
         return list.elements[position]
@@ -211,7 +213,6 @@ extension JinjaRenderer {
     if case .text(let name) = index, let value = try ownAttribute(object, name.string) {
       return value
     }
-    try charge(index.weight / 4)
     return missing(object, index)
   }
 
@@ -278,10 +279,15 @@ extension JinjaRenderer {
     case .list(let list): return .list(try JinjaList(pick(list.elements)))
     case .tuple(let list), .group(let list): return .tuple(try JinjaList(pick(list.elements)))
     case .range(let range):
+      func place(_ index: Int) throws -> Int {
+        let distance = try JinjaOperator.exact(range.step.multipliedReportingOverflow(by: index))
+        return try JinjaOperator.exact(range.start.addingReportingOverflow(distance))
+      }
       return .range(
         JinjaRange(
-          start: range.start + start * range.step, step: range.step * step, count: length,
-          stop: range.start + stop * range.step))
+          start: try place(start),
+          step: try JinjaOperator.exact(range.step.multipliedReportingOverflow(by: step)),
+          count: length, stop: try place(stop)))
     default: return .none
     }
   }

@@ -178,7 +178,7 @@ final class JinjaRenderer {
 
   /// Counts work; a template that never ends stops here.
   func charge(_ count: Int = 1) throws {
-    steps += count
+    steps += max(0, count)
     guard steps <= JinjaLimits.steps else {
       throw JinjaError(.limit, "the template does more than \(JinjaLimits.steps) steps: it loops")
     }
@@ -235,9 +235,27 @@ final class JinjaRenderer {
     return try checked(value.pythonText())
   }
 
+  /// The same for who reads all of it.
+  func read(_ value: JinjaValue) throws -> JinjaText {
+    let text = try text(value)
+    try charge(text.bytes.count / 16)
+    return text
+  }
+
+  /// Pays for the texts that a call is given.
+  func chargeTexts(_ call: JinjaCall) throws {
+    for case .text(let text) in call.positional { try charge(text.bytes.count / 16) }
+    for case (_, .text(let text)) in call.named { try charge(text.bytes.count / 16) }
+  }
+
   /// Whether two values are equal as Python's `==` tells, paid for.
   func areEqual(_ left: JinjaValue, _ right: JinjaValue) throws -> Bool {
-    try charge(min(left.weight, right.weight) / 4)
+    // The keys of one dictionary are looked for in the other, whatever that weighs.
+    switch (left, right) {
+    case (.dictionary, _), (.list, _), (.tuple, _), (.view, _):
+      try charge(max(left.weight, right.weight) / 4)
+    default: try charge(min(left.weight, right.weight) / 4)
+    }
     return left.equals(right)
   }
 
@@ -294,8 +312,9 @@ extension JinjaRenderer {
       let text = JinjaValue.text(try capture { _ = try execute(body, inner) })
       try assign(target, filter.map { try apply($0, to: text, scope) } ?? text, scope)
     case .conditional(let branches, let otherwise):
-      for (test, body) in branches where try evaluate(test, scope).isTrue {
-        return try execute(body, scope)
+      for (number, (test, body)) in branches.enumerated() {
+        if number > 0 { try charge() }
+        if try evaluate(test, scope).isTrue { return try execute(body, scope) }
       }
       return try execute(otherwise, scope)
     case .loop(let loop):
@@ -359,6 +378,7 @@ extension JinjaRenderer {
       try charge(scope.count / 16)
       scope.set(symbol, value)
     case .attribute(let symbol, let name):
+      try charge(name.utf8.count / 16)
       guard case .namespace(let namespace) = try look(symbol, scope) else {
         throw JinjaError(
           "'\(program.names[symbol])' is no namespace, so '\(name)' of it cannot be set")
@@ -385,6 +405,7 @@ extension JinjaRenderer {
       return dictionary.entries.map(\.key)
     case .text(let text):
       try charge(text.count)
+      try JinjaLimits.checkElements(text.count)
       return text.characters.map { .text($0) }
     case .range(let range):
       try charge(range.count)
@@ -400,6 +421,9 @@ extension JinjaRenderer {
   /// Runs a macro.
   func call(_ macro: JinjaMacro, _ call: JinjaCall) throws -> JinjaValue {
     let definition = macro.definition
+    // Names are looked for one after the other.
+    try charge(
+      definition.parameters.count * (definition.parameters.count + call.named.count) / 16)
     let scope = JinjaScope(parent: macro.scope)
     var named = call.named
     func takeNamed(_ name: String) -> JinjaValue? {

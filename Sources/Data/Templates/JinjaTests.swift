@@ -38,8 +38,8 @@ enum JinjaTest {
       return rest.equals(.integer(name == "odd" ? 1 : 0))
     case "defined": return !value.isUndefined
     case "undefined": return value.isUndefined
-    case "filter": return try JinjaFilter.names.contains(renderer.text(value).string)
-    case "test": return try names.contains(renderer.text(value).string)
+    case "filter": return try JinjaFilter.names.contains(renderer.read(value).string)
+    case "test": return try names.contains(renderer.read(value).string)
     case "none": return value.isNone
     case "boolean", "true", "false":
       guard case .bool(let flag) = value else { return false }
@@ -50,8 +50,7 @@ enum JinjaTest {
     case "string": if case .text = value { return true }
     case "escaped": if case .text(let text) = value { return text.isSafe }
     case "lower", "upper":
-      let text = try renderer.text(value)
-      try renderer.charge(text.bytes.count / 16)
+      let text = try renderer.read(value)
       let other = name == "lower" ? JinjaCase.upper : JinjaCase.lower
       return JinjaCase.isCased(text) && text.scalars.allSatisfy { !other($0) }
     case "mapping": if case .dictionary = value { return true }

@@ -15,7 +15,8 @@ struct JinjaTextMethods {
   private func result(_ string: String) throws -> JinjaValue { try result(Array(string.utf8)) }
 
   private func list(_ parts: [ArraySlice<UInt8>]) throws -> JinjaValue {
-    .list(try renderer.list(parts.map { .text(JinjaText(Array($0), isSafe: text.isSafe)) }))
+    try JinjaLimits.checkElements(parts.count)
+    return .list(try renderer.list(parts.map { .text(JinjaText(Array($0), isSafe: text.isSafe)) }))
   }
 
   private static func string(_ value: JinjaValue?, _ name: String) throws -> JinjaText? {
@@ -39,6 +40,7 @@ struct JinjaTextMethods {
 
   func call(_ name: String, _ call: JinjaCall) throws -> JinjaValue {
     try renderer.charge(text.bytes.count / 16)
+    try renderer.chargeTexts(call)
     // A text marked as safe escapes what comes into it; in these methods nothing can.
     let takesText: Set = [
       "center", "format", "join", "ljust", "replace", "rjust", "partition", "rpartition",
@@ -91,6 +93,7 @@ struct JinjaTextMethods {
     case "join":
       let elements = try renderer.iterate(
         call.bind(name, ["iterable"], required: 1)[0] ?? .none)
+      try renderer.charge(elements.count)
       var bytes: [UInt8] = []
       for (index, element) in elements.enumerated() {
         guard case .text(let part) = element else {
@@ -221,6 +224,8 @@ struct JinjaTextMethods {
     var rest = count < 0 ? Int.max : count
     if old.isEmpty {
       // Between all characters.
+      try renderer.charge(text.count)
+      try JinjaLimits.checkElements(text.count)
       var bytes: [UInt8] = []
       for character in text.characters {
         if rest > 0 {
@@ -321,8 +326,8 @@ struct JinjaTextMethods {
     let values = try call.bind(
       name, name == "zfill" ? ["width"] : ["width", "fillchar"], required: 1)
     let width = try Self.integer(values[0], name) ?? 0
+    guard width > text.count else { return .text(text) }
     let missing = width - text.count
-    guard missing > 0 else { return .text(text) }
     try renderer.checkSize(missing)
     if name == "zfill" {
       let signed = text.bytes.first == UInt8(ascii: "-") || text.bytes.first == UInt8(ascii: "+")
@@ -353,6 +358,7 @@ struct JinjaTextMethods {
     for scalar in text.scalars {
       if scalar == "\t" {
         let count = size > 0 ? size - column % size : 0
+        try JinjaLimits.check(count)
         byteCount += count
         try JinjaLimits.check(byteCount)
         result.append(contentsOf: repeatElement(" ", count: count))

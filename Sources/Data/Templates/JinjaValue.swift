@@ -76,9 +76,7 @@ struct JinjaList {
     guard depth <= JinjaLimits.valueDepth else {
       throw JinjaError(.limit, "values nest deeper than \(JinjaLimits.valueDepth) levels")
     }
-    guard elements.count <= JinjaLimits.elements else {
-      throw JinjaError(.limit, "a list of more than \(JinjaLimits.elements) elements")
-    }
+    try JinjaLimits.checkElements(elements.count)
   }
 
   static var empty: JinjaList { JinjaList(unchecked: []) }

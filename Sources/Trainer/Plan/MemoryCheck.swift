@@ -53,7 +53,8 @@ struct MemoryCheck {
     planner.evaluation = evaluation?.shapes ?? []
     planner.savesCheckpoints = configuration.saveSteps > 0
     planner.generation = questions?.largestBatch
-    if case .mpi = opening.transport { planner.slicesLieOnHost = !backend.hasHostMemory }
+    // Where ranks share a device, that may be the reason.
+    if case .mpi = opening.transport { planner.usesMPI = sharers.ranks.count == 1 }
     let options = opening.options
     let settings = PlanSettings(
       quantization: options.quantizationSettings,

@@ -50,9 +50,7 @@ package enum PlanCommand {
       runtimeByteCount: RuntimeMemory.expected(worldSize: configuration.ranks),
       positionCount: pack.longest)
     planner.savesCheckpoints = train.saveSteps > 0
-    // What ranks send by MPI lies on the host; those that share a GPU cannot use NCCL.
-    planner.slicesLieOnHost =
-      !backend.hasHostMemory && (options.collectives == .mpi || configuration.ranksPerHost > gpus)
+    planner.usesMPI = options.collectives == .mpi
     let plan = try planner.plan(
       PlanSettings(
         quantization: train.base.quantizationSettings, checkpointing: train.gradientCheckpointing,

@@ -22,8 +22,8 @@ struct Planner {
   var evaluation: [PackShape] = []
   /// Whether checkpoints are written, and not the adapter alone.
   var savesCheckpoints = true
-  /// Whether slices of the base take none of the device's memory.
-  var slicesLieOnHost = false
+  /// Whether ranks use MPI even where each has a device of its own.
+  var usesMPI = false
   /// Texts that are continued side by side.
   var generation: (tokens: Int, texts: Int)?
 
@@ -97,7 +97,9 @@ struct Planner {
     let byteCounts = layouts.map(\.byteCount)
     let world = settings.worldSize
     var bytes: [RunPlan.Part: Int] = [:]
-    let isElsewhere = if case .sliced = placement { slicesLieOnHost } else { false }
+    // What MPI sends lies on the host; ranks that share a device cannot use anything else.
+    let isOnHost = !backend.hasHostMemory && (usesMPI || settings.ranksPerMemory > 1)
+    let isElsewhere = if case .sliced = placement { isOnHost } else { false }
     for layout in layouts where !isElsewhere {
       for (part, count) in Self.base(layout, placement) { bytes[part, default: 0] += count }
     }
