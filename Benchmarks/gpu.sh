@@ -7,8 +7,8 @@
 # From the environment: PROGRAM (default .build/release/accelerate-swift; a folder of
 # scripts/bundle.sh has one that runs without a Swift toolchain), DEVICE=cuda, PEAK_TFLOPS=989,
 # SECONDS_IN_ALL=520, CONFIGS (a folder; default Benchmarks/configs), SMALL=1 for tiny shapes, with
-# which DEVICE=cpu or the GPU of scripts/emulated-gpu.sh tries the script itself, PYTHON=python3 (with torch, transformers, peft and
-# bitsandbytes: it runs the same shapes for comparison).
+# which DEVICE=cpu or the GPU of scripts/emulated-gpu.sh tries the script itself, PYTHON=python3 (with
+# torch, transformers, peft and bitsandbytes: it runs the same shapes for comparison).
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 folder=${1:-${OUT:-$here/results/gpu-$(date -u +%F)}}

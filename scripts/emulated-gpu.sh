@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a folder with stand-ins for NVIDIA's driver and cuBLASLt that compute on the CPU, so that the
-# whole program runs with `--device cuda` on a machine without a GPU, some thousand times slower:
+# whole program runs with `--device cuda` on a machine without a GPU, very slowly:
 #
 #   scripts/emulated-gpu.sh FOLDER
 #   source FOLDER/environment

@@ -10,16 +10,26 @@ enum Tile {
   static let columns = 256
   /// Every call has a multiple of so many rows; see RowProduct.swift. AVX2 kernels take 6 rows, two
   /// of them at once, and AVX-512 kernels 8; tiles of bfloat16 have 16 rows.
-  static let rowStep = CPUBackend.instructionSet.hasPrefix("avx512") ? 32 : 12
+  static let rowStep = CPUBackend.instructionSet.hasPrefix("avx512") ? largestRowStep : 12
+  /// On any processor, so that plans are the same everywhere.
+  static let largestRowStep = 32
   /// Rows of one bfloat16 call, so that few shapes need to be compiled.
   static let rows = 480
+  /// The same as ``rowStep`` for bfloat16; with AMX, 32 rows take another kernel than more.
+  private static let roundedRowStep = hasAMX ? largestRoundedRowStep : rowStep
+  /// On any processor.
+  static let largestRoundedRowStep = 64
+  /// Rows of a tile of a product with a LoRA matrix.
+  static let adapterRows = 96
+  /// Tokens of one partial sum of a parameter gradient.
+  static let tokens = 256
   private static let hasAMX = CPUBackend.instructionSet.contains("amx")
 
-  /// The rows that the calls of a bfloat16 product have together; with AMX, 32 take another kernel.
+  /// The rows that the calls of a bfloat16 product have together.
   static func roundedRows(_ rows: Int) -> Int {
-    let step = hasAMX ? 64 : rowStep
     let rest = rows % Tile.rows
-    return rows - rest + min(Tile.rows, (rest + step - 1) / step * step)
+    return rows - rest
+      + min(Tile.rows, (rest + roundedRowStep - 1) / roundedRowStep * roundedRowStep)
   }
 
   /// The depth that one bfloat16 call takes of what remains. With AMX the library cuts long sums
@@ -28,10 +38,6 @@ enum Tile {
     if !hasAMX { return rest }
     return rest >= 1024 ? 1024 : min(rest, 512)
   }
-  /// Rows of a tile of a product with a LoRA matrix.
-  static let adapterRows = 96
-  /// Tokens of one partial sum of a parameter gradient.
-  static let tokens = 256
 }
 
 /// Calls the library's float32 product on this thread: `c = alpha op(a) op(b) + beta c`.

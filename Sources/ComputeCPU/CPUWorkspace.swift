@@ -4,12 +4,9 @@ internal import Synchronization
 /// The sizes of a CPU backend's own memory: strips of decoded weights, blocks of scores, rounded
 /// operands. The operations take them from here, so that a plan and a run agree.
 enum CPUWorkspace {
-  /// The most rows that any processor's ``Tile/rowStep`` is, so that plans are the same everywhere.
-  private static let rowStep = 32
-
   /// The rows that remain of a float32 product, and what becomes of them.
   static func rowBlock(columns: Int, depth: Int) -> Int {
-    (rowStep * (columns + depth) * 4 + 63) / 64 * 64
+    (Tile.largestRowStep * (columns + depth) * 4 + 63) / 64 * 64
   }
 
   /// A float32 product with a strip of a weight, which is read in place or decoded.
@@ -30,9 +27,9 @@ enum CPUWorkspace {
     width * (depth * 2 + Tile.rows * 4) + 64
   }
 
-  /// The left operand as bfloat16, padded by at most 63 rows.
+  /// The left operand as bfloat16, padded.
   static func roundedOperand(rows: Int, columns: Int) -> Int {
-    (rows + 63) * columns * 2
+    (rows + Tile.largestRoundedRowStep - 1) * columns * 2
   }
 
   /// The scores of a block of queries, and in a backward pass their gradients.

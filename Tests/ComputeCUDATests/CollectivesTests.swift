@@ -71,10 +71,6 @@ extension FakeLibraryTests {
 
     // MARK: NCCL
 
-    private static let hasLibraries =
-      FakeLibraries.folder != nil && FakeLibraries.nvrtcFolder != nil
-    private static let needs: Comment = "needs clang and NVRTC (scripts/fetch-nvrtc.sh)"
-
     private struct Libraries {
       let library: NCCLLibrary
       let search: LibrarySearch
@@ -113,7 +109,7 @@ extension FakeLibraryTests {
       }
     }
 
-    @Test(.enabled(if: hasLibraries, needs), arguments: cases)
+    @Test(.enabled(if: FakeLibraries.areThere, FakeLibraries.needs), arguments: cases)
     func fromGPUToGPU(_ example: Case) throws {
       let libraries = try Libraries()
       let expected = try Self.alone(example)
@@ -128,7 +124,7 @@ extension FakeLibraryTests {
     }
 
     /// A stream that forgets one of its waits must not pass unseen.
-    @Test(.enabled(if: hasLibraries, needs), arguments: [true, false])
+    @Test(.enabled(if: FakeLibraries.areThere, FakeLibraries.needs), arguments: [true, false])
     func forgottenWaits(_ forgetsToFollow: Bool) throws {
       let libraries = try Libraries()
       let example = Case(isSliced: true)
@@ -146,7 +142,7 @@ extension FakeLibraryTests {
     }
 
     /// A link that breaks while the host waits for the device: the reason is told, nobody hangs.
-    @Test(.enabled(if: hasLibraries, needs)) func brokenLink() throws {
+    @Test(.enabled(if: FakeLibraries.areThere, FakeLibraries.needs)) func brokenLink() throws {
       let libraries = try Libraries()
       try FakeLibraries.call("fake_nccl_cut_after", 9, in: .nccl)
       defer { try? FakeLibraries.call("fake_nccl_cut_after", 0, in: .nccl) }

@@ -38,8 +38,7 @@ extension FakeLibraryTests {
     /// the program on ``DriverDevice``, whose kernels the emulation runs; products by own kernels and by
     /// a stand-in for cuBLASLt.
     @Test(
-      .enabled(
-        if: folder != nil && nvrtcFolder != nil, "needs clang and NVRTC (scripts/fetch-nvrtc.sh)"),
+      .enabled(if: FakeLibraries.areThere, FakeLibraries.needs),
       arguments: [false, true])
     func operationsThroughTheDriver(hasLibrary: Bool) throws {
       let folder = try #require(Self.folder)

@@ -1,4 +1,4 @@
-import DistributedTraining
+import ComputeCUDA
 import Glibc
 import Support
 import TestSupport
@@ -8,9 +8,7 @@ import Testing
 /// on the CPU, so that runs are held against those with `--device cpu`.
 @Suite(
   .serialized, .timeLimit(.minutes(10)),
-  .enabled(
-    if: FakeLibraries.folder != nil && FakeLibraries.nvrtcFolder != nil,
-    "needs clang and NVRTC (scripts/fetch-nvrtc.sh)"))
+  .enabled(if: FakeLibraries.areThere, FakeLibraries.needs))
 struct EmulatedRunTests {
   private let folder = "/tmp/accelerate-swift-emulated-\(UInt64.random(in: 0 ... .max))"
 
@@ -21,7 +19,6 @@ struct EmulatedRunTests {
   }
 
   private func train(ranks: Int, device: String, _ flags: [String]) throws -> Outcome {
-    _ = try #require(EmulatedGPU.folder)
     let output = "\(folder)/\(device)-\(ranks)-\(flags.joined())"
     defer { try? FileSystem.remove(folder) }
     let run = try ProgramRun(
@@ -31,7 +28,7 @@ struct EmulatedRunTests {
         "--train-on", "all", "--max-length", "16", "--samples-per-pack", "1", "--packs-per-step",
         "3", "--max-steps", "2", "--save-steps", "0", "--lora-r", "4", "--quant", "nf4", "--output",
         output,
-      ] + flags, environment: EmulatedGPU.environment)
+      ] + flags, environment: EmulatedGPU.environment())
     try #require(run.exitCode == 0, "\(run.errors)")
     let metrics = try FileSystem.readText("\(output)/metrics.jsonl")
     let steps = try metrics.split(separator: "\n").map { try JSONParser.parse(String($0)) }
@@ -65,27 +62,22 @@ struct EmulatedRunTests {
 
 /// The libraries of scripts/emulated-gpu.sh, made once for all tests.
 enum EmulatedGPU {
-  /// Nil where they cannot be made.
-  static let folder: String? = {
+  static let folder: Result<String, any Error> = Result {
     let path = "/tmp/accelerate-swift-gpu-\(UInt64.random(in: 0 ... .max))"
     var root = #filePath
     for _ in 0..<3 { root = FileSystem.parent(of: root) }
-    var environment = KernelFile.environment()
-    environment["PATH"] = (environment["PATH"] ?? "/usr/bin:/bin") + ":/opt/swift/usr/bin"
-    let command = ["/bin/bash", "\(root)/scripts/emulated-gpu.sh", path]
-    let child = ChildProcess(program: command[0], arguments: command, environment: environment)
-    guard let process = try? child.start() else { return nil }
-    var status: Int32 = 0
-    while unsafe waitpid(process, &status, 0) < 0 && errno == EINTR {}
-    guard status == 0 else { return nil }
-    atexit { if let folder = EmulatedGPU.folder { try? FileSystem.remove(folder) } }
+    let code = try FakeLibraries.run(["/bin/bash", "\(root)/scripts/emulated-gpu.sh", path])
+    guard code == 0 else { throw UserError(.system, "scripts/emulated-gpu.sh ended with \(code)") }
+    atexit { if case .success(let path) = EmulatedGPU.folder { try? FileSystem.remove(path) } }
     return path
-  }()
+  }
 
-  static let environment: [String: String?] = [
-    "ACCELERATE_CUDA_DRIVER_LIB": "\(folder ?? "")/libcuda.so.1",
-    "ACCELERATE_CUBLASLT_LIB": "\(folder ?? "")/libcublasLt.so.13",
-    "ACCELERATE_CUDA_LIB_DIR": FakeLibraries.nvrtcFolder ?? "", "ACCELERATE_NCCL_LIB": "none",
-    "XDG_CACHE_HOME": folder ?? "", "ACCELERATE_THREADS": "1",
-  ]
+  /// Variables for a program that is to use them.
+  static func environment() throws -> [String: String?] {
+    let folder = try folder.get()
+    return FakeLibraries.environment([
+      CUDALibrary.driver.variable: "\(folder)/libcuda.so.1",
+      CUDALibrary.cuBLASLt.variable: "\(folder)/libcublasLt.so.13",
+    ])
+  }
 }

@@ -21,19 +21,11 @@ enum FakeLibraries {
     do {
       try FileSystem.makeDirectories("\(path)/products")
       for (name, source, flags) in libraries {
-        var environment = KernelFile.environment()
-        environment["PATH"] = (environment["PATH"] ?? "/usr/bin:/bin") + ":/opt/swift/usr/bin"
-        let command =
+        let status = try run(
           ["/usr/bin/env", "clang", "-shared", "-fPIC", "-O1", "-pthread", "-o", "\(path)/\(name)"]
-          + flags
-        let child = ChildProcess(
-          program: command[0], arguments: command + ["\(sources)/\(source)"],
-          environment: environment)
-        var status: Int32 = 0
-        let process = try child.start()
-        while unsafe waitpid(process, &status, 0) < 0 && errno == EINTR {}
+            + flags + ["\(sources)/\(source)"])
         // Without a compiler; anything else is a mistake of the tests.
-        if status >> 8 == 127 { return nil }
+        if status == 127 { return nil }
         precondition(status == 0, "\(source) does not compile")
       }
       atexit { if let folder = FakeLibraries.folder { try? FileSystem.remove(folder) } }
@@ -42,6 +34,23 @@ enum FakeLibraries {
       return nil
     }
   }()
+
+  /// Runs a command that finds the toolchain's compilers.
+  ///
+  /// - Returns: its exit code, or 128 and the signal that ended it.
+  static func run(_ command: [String]) throws -> Int32 {
+    var environment = KernelFile.environment()
+    environment["PATH"] = (environment["PATH"] ?? "/usr/bin:/bin") + ":/opt/swift/usr/bin"
+    let child = ChildProcess(program: command[0], arguments: command, environment: environment)
+    let process = try child.start()
+    var status: Int32 = 0
+    while unsafe waitpid(process, &status, 0) < 0 && errno == EINTR {}
+    return status & 0x7F == 0 ? (status >> 8) & 0xFF : 128 + (status & 0x7F)
+  }
+
+  /// Whether programs can use them.
+  static let areThere = folder != nil && nvrtcFolder != nil
+  static let needs: Comment = "needs clang and NVRTC (scripts/fetch-nvrtc.sh)"
 
   static let nvrtcFolder: String? = CompileTests.compiler.map { FileSystem.parent(of: $0.path) }
 

@@ -8,9 +8,7 @@ import Trainer
 /// The plan's memory of a GPU against what the program takes of the stand-in's, and ranks that share.
 @Suite(
   .serialized, .timeLimit(.minutes(5)),
-  .enabled(
-    if: FakeLibraries.folder != nil && FakeLibraries.nvrtcFolder != nil,
-    "needs clang and NVRTC (scripts/fetch-nvrtc.sh)"))
+  .enabled(if: FakeLibraries.areThere, FakeLibraries.needs))
 struct MemoryPlanTests {
   struct Case: Sendable, CustomTestStringConvertible {
     var model: String

@@ -8,9 +8,7 @@ import Testing
 /// and what becomes of them in a run that goes on. Kernels do nothing here; products are computed.
 @Suite(
   .serialized, .timeLimit(.minutes(5)),
-  .enabled(
-    if: FakeLibraries.folder != nil && FakeLibraries.nvrtcFolder != nil,
-    "needs clang and NVRTC (scripts/fetch-nvrtc.sh)"))
+  .enabled(if: FakeLibraries.areThere, FakeLibraries.needs))
 struct ProductRunTests {
   private static let flags = [
     "--data", "synthetic:16x13", "--max-length", "16", "--samples-per-pack", "1", "--save-steps",

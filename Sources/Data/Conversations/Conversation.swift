@@ -17,8 +17,8 @@ package struct Conversation: Sendable, Equatable {
     messages.indices.filter { messages[$0]["role"] == "assistant" }
   }
 
-  /// The assistant's messages that are trained: all but those of `"weight": 0`.
-  var trainedTurns: [Int] { assistantTurns.filter { messages[$0]["weight"]?.doubleValue != 0 } }
+  /// Whether an assistant's message is trained: all are but those of `"weight": 0`.
+  func isTrained(_ turn: Int) -> Bool { messages[turn]["weight"]?.doubleValue != 0 }
 
   /// The roles whose messages have their text in parts.
   var rolesInParts: Set<String> {
@@ -81,14 +81,12 @@ extension Conversation {
           fix: #"write messages as {"role": "user", "content": "..."}"#)
       }
       let place = "\(column)[\(index)]"
-      guard object["from"] != nil, object["role"] == nil else {
-        try Self.checkWeight(object["weight"], place, location)
-        messages.append(try Self.message(object, place, location))
-        continue
-      }
-      var message = try Self.shareGPT(object, place, location)
-      if let weight = object["weight"], var known = message.objectValue {
-        try Self.checkWeight(weight, place, location)
+      try Self.checkWeight(object["weight"], place, location)
+      let isShareGPT = object["from"] != nil && object["role"] == nil
+      var message =
+        try isShareGPT
+        ? Self.shareGPT(object, place, location) : Self.message(object, place, location)
+      if isShareGPT, let weight = object["weight"], var known = message.objectValue {
         known["weight"] = weight
         message = .object(known)
       }

@@ -85,7 +85,9 @@ package struct ConversationEncoder {
   /// - Returns: the question; nil where the last answer has no tokens.
   /// - Throws: `UserError` when the template fails, or the answer cannot be told exactly.
   package func question(_ conversation: Conversation) throws -> Question? {
-    guard let turn = conversation.trainedTurns.last else { return nil }
+    guard let turn = conversation.assistantTurns.last(where: conversation.isTrained) else {
+      return nil
+    }
     let encoded = try encode(conversation.prefix(turn + 1))
     guard let range = encoded.answers.last, !range.isEmpty, range.lowerBound > 0 else { return nil }
     let last = encoded.ids[range.upperBound - 1]

@@ -122,9 +122,8 @@ package struct SampleBuilder: Sendable {
     let encoded = try encoder.encode(
       conversation, findsAnswers: settings.trainOn != .all)
     var labels = [Int32](repeating: Sample.ignoredLabel, count: encoded.ids.count)
-    let trained = Set(conversation.trainedTurns)
     let answers = zip(conversation.assistantTurns, encoded.answers)
-      .filter { trained.contains($0.0) }.map(\.1)
+      .filter { conversation.isTrained($0.0) }.map(\.1)
     let learned =
       switch settings.trainOn {
       case .all: [0..<encoded.ids.count]

@@ -44,13 +44,15 @@ enum JinjaLimits {
   /// As in jinja2's sandbox.
   static let rangeElements = 100_000
 
+  /// Throws where a list would be too long.
   static func checkElements(_ count: Int) throws {
     guard count <= elements else {
       throw JinjaError(.limit, "a list of more than \(elements) elements")
     }
   }
 
-  static func check(_ byteCount: Int) throws {
+  /// Throws where a text would be too long.
+  static func checkText(_ byteCount: Int) throws {
     guard byteCount <= textBytes else {
       throw JinjaError(.limit, "a text of more than \(textBytes) bytes")
     }

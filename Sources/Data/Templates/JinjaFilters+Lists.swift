@@ -95,7 +95,7 @@ struct JinjaListFilters {
     for (index, element) in try elements(value).enumerated() {
       if index > 0 { bytes += separator.bytes }
       bytes += try renderer.text(self.value(element, at: path)).bytes
-      try JinjaLimits.check(bytes.count)
+      try JinjaLimits.checkText(bytes.count)
     }
     return .text(try renderer.checked(JinjaText(bytes)))
   }

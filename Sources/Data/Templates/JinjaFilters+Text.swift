@@ -5,30 +5,37 @@ struct JinjaTextFilters {
   init(_ renderer: JinjaRenderer) { self.renderer = renderer }
 
   func apply(_ name: String, _ value: JinjaValue, _ call: JinjaCall) throws -> JinjaValue {
-    switch name {
-    case "indent": return .text(try indent(value, call))
-    case "truncate": return .text(try truncate(value, call))
-    case "urlencode":
-      _ = try call.bind(name, [])
-      return .text(try urlEncode(value))
-    default: break
-    }
-    let text = try renderer.read(value)
+    // Methods of texts pay by themselves.
     func method(_ method: String, _ positional: [JinjaValue] = []) throws -> JinjaValue {
-      try JinjaTextMethods(text, renderer).call(method, JinjaCall(positional: positional))
+      try JinjaTextMethods(renderer.text(value), renderer)
+        .call(method, JinjaCall(positional: positional))
     }
     switch name {
     case "upper", "lower", "capitalize":
       _ = try call.bind(name, [])
       return try method(name)
-    case "title":
-      _ = try call.bind(name, [])
-      return .text(try renderer.checked(title(text)))
     case "trim":
       let characters = try call.bind(name, ["chars"])[0]
       return try method("strip", characters.map { [$0] } ?? [])
     case "center":
       return try method("center", [call.bind(name, ["width"])[0] ?? .integer(80)])
+    case "indent": return .text(try indent(value, call))
+    case "truncate": return .text(try truncate(value, call))
+    case "urlencode":
+      _ = try call.bind(name, [])
+      return .text(try urlEncode(value))
+    default: return try applyToWhole(name, renderer.read(value), call)
+    }
+  }
+
+  /// Filters that read the text of any value from one end to the other.
+  private func applyToWhole(_ name: String, _ text: JinjaText, _ call: JinjaCall) throws
+    -> JinjaValue
+  {
+    switch name {
+    case "title":
+      _ = try call.bind(name, [])
+      return .text(try renderer.checked(title(text)))
     case "string":
       _ = try call.bind(name, [])
       return .text(text)
@@ -109,7 +116,7 @@ struct JinjaTextFilters {
         if indentsBlank || !line.isEmpty { result += indentation }
       }
       result += line
-      try JinjaLimits.check(result.count)
+      try JinjaLimits.checkText(result.count)
     }
     return try renderer.checked(JinjaText(result, isSafe: text.isSafe))
   }
@@ -165,7 +172,7 @@ struct JinjaTextFilters {
         if !result.isEmpty { result += "&" }
         result += try quoted(entry.key, keepsSlash: false) + "="
         result += try quoted(entry.value, keepsSlash: false)
-        try JinjaLimits.check(result.utf8.count)
+        try JinjaLimits.checkText(result.utf8.count)
       }
       return try renderer.checked(JinjaText(result))
     case .list, .tuple: throw JinjaError("urlencode of a list is not supported")

@@ -68,7 +68,7 @@ enum JinjaFormat {
       let part = try text(value, conversion, renderer)
       result += part
       try renderer.checkSize(part.utf8.count)
-      try JinjaLimits.check(result.utf8.count)
+      try JinjaLimits.checkText(result.utf8.count)
     }
     // Python takes whatever has elements for a mapping, which need not be used up.
     switch arguments {
@@ -229,7 +229,7 @@ enum JinjaFormat {
         let part = try renderer.read(value)
         result += part.string
         try renderer.charge()
-        try JinjaLimits.check(result.utf8.count)
+        try JinjaLimits.checkText(result.utf8.count)
       default: result.unicodeScalars.append(scalar)
       }
     }

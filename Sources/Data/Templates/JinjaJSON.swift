@@ -25,7 +25,7 @@ struct JinjaJSON {
   }
 
   private mutating func append(_ value: JinjaValue, level: Int) throws {
-    try JinjaLimits.check(text.count)
+    try JinjaLimits.checkText(text.count)
     switch value {
     case .none: put("null")
     case .bool(let flag): put(flag ? "true" : "false")
@@ -62,7 +62,7 @@ struct JinjaJSON {
     put(open)
     let margin = (indent?.utf8.count ?? 0) * (level + 1)
     for index in 0..<count {
-      try JinjaLimits.check(text.count + margin + itemSeparator.utf8.count)
+      try JinjaLimits.checkText(text.count + margin + itemSeparator.utf8.count)
       if index > 0 { put(itemSeparator) }
       if let indent { put("\n" + String(repeating: indent, count: level + 1)) }
       try body(&self, index)

@@ -87,7 +87,7 @@ extension JinjaRenderer {
       var bytes: [UInt8] = []
       for part in parts {
         bytes += try text(evaluate(part, scope)).bytes
-        try JinjaLimits.check(bytes.count)
+        try JinjaLimits.checkText(bytes.count)
       }
       try charge(parts.count / 4)
       return .text(try checked(JinjaText(bytes)))

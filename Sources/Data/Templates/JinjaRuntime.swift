@@ -272,7 +272,7 @@ final class JinjaRenderer {
   }
 
   func checkSize(_ byteCount: Int) throws {
-    try JinjaLimits.check(byteCount)
+    try JinjaLimits.checkText(byteCount)
     try charge(byteCount / 16)
   }
 

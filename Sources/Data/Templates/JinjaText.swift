@@ -55,12 +55,12 @@ struct JinjaText: Hashable, Sendable, ExpressibleByStringLiteral, Comparable {
 
   /// Where `pattern` begins first at or after a byte; nil where it does not.
   func firstIndex(of pattern: JinjaText, from start: Int = 0, to end: Int? = nil) -> Int? {
-    JinjaTextSearch(pattern).first(in: bytes, from: start, to: end)
+    JinjaTextSearch(first: pattern).first(in: bytes, from: start, to: end ?? bytes.count)
   }
 
   /// Where `pattern` begins last before a byte.
   func lastIndex(of pattern: JinjaText, to end: Int? = nil) -> Int? {
-    JinjaTextSearch(pattern).last(in: bytes, to: end)
+    JinjaTextSearch(last: pattern).last(in: bytes, to: end ?? bytes.count)
   }
 
   func hasPrefix(_ prefix: JinjaText) -> Bool { bytes.starts(with: prefix.bytes) }

@@ -102,7 +102,7 @@ struct JinjaTextMethods {
         }
         if index > 0 { bytes += text.bytes }
         bytes += part.bytes
-        try JinjaLimits.check(bytes.count)
+        try JinjaLimits.checkText(bytes.count)
       }
       return .text(try renderer.checked(JinjaText(bytes)))
     case "format": return .text(try JinjaFormat.braces(text, call, renderer))
@@ -233,19 +233,21 @@ struct JinjaTextMethods {
           rest -= 1
         }
         bytes += character.bytes
-        try JinjaLimits.check(bytes.count)
+        try JinjaLimits.checkText(bytes.count)
       }
       if rest > 0 { bytes += new.bytes }
       return try renderer.checked(JinjaText(bytes))
     }
     var bytes: [UInt8] = []
     var position = 0
-    let search = JinjaTextSearch(old)
-    while rest > 0, let found = search.first(in: text.bytes, from: position) {
+    let search = JinjaTextSearch(first: old)
+    while rest > 0,
+      let found = search.first(in: text.bytes, from: position, to: text.bytes.count)
+    {
       bytes += text.bytes[position..<found]
       bytes += new.bytes
       try renderer.charge()
-      try JinjaLimits.check(bytes.count)
+      try JinjaLimits.checkText(bytes.count)
       position = found + old.bytes.count
       rest -= 1
     }
@@ -299,7 +301,7 @@ struct JinjaTextMethods {
       var count = 0
       var position = text.byteOffset(ofScalar: range.lowerBound)
       let end = text.byteOffset(ofScalar: range.upperBound)
-      let search = JinjaTextSearch(part)
+      let search = JinjaTextSearch(first: part)
       while let found = search.first(in: text.bytes, from: position, to: end) {
         count += 1
         position = found + part.bytes.count
@@ -358,9 +360,9 @@ struct JinjaTextMethods {
     for scalar in text.scalars {
       if scalar == "\t" {
         let count = size > 0 ? size - column % size : 0
-        try JinjaLimits.check(count)
+        try JinjaLimits.checkText(count)
         byteCount += count
-        try JinjaLimits.check(byteCount)
+        try JinjaLimits.checkText(byteCount)
         result.append(contentsOf: repeatElement(" ", count: count))
         column += count
       } else {
@@ -383,15 +385,18 @@ extension JinjaTextMethods {
     guard !separator.isEmpty else { throw JinjaError("empty separator") }
     let bytes = text.bytes
     var parts: [ArraySlice<UInt8>] = []
-    let search = JinjaTextSearch(separator)
     if name == "split" {
+      let search = JinjaTextSearch(first: separator)
       var position = 0
-      while parts.count < count, let found = search.first(in: bytes, from: position) {
+      while parts.count < count,
+        let found = search.first(in: bytes, from: position, to: bytes.count)
+      {
         parts.append(bytes[position..<found])
         position = found + separator.bytes.count
       }
       parts.append(bytes[position...])
     } else {
+      let search = JinjaTextSearch(last: separator)
       var end = bytes.count
       while parts.count < count, let found = search.last(in: bytes, to: end) {
         parts.append(bytes[(found + separator.bytes.count)..<end])

@@ -55,7 +55,7 @@ extension JinjaValue {
   /// Values share their parts, so that a small one can have a huge text.
   private static func check(_ size: inout Int, _ part: String) throws {
     size += part.utf8.count
-    try JinjaLimits.check(size)
+    try JinjaLimits.checkText(size)
   }
 
   /// A float as Python writes it: the shortest digits that read back, with an exponent below 1e-4
